@@ -131,6 +131,31 @@ export const FuseInitFlag = {
 } as const
 export type FuseInitFlagName = keyof typeof FuseInitFlag
 
+// fuse_setattr_in.valid
+export const FATTR_MODE = 1 << 0
+export const FATTR_UID = 1 << 1
+export const FATTR_GID = 1 << 2
+export const FATTR_SIZE = 1 << 3
+export const FATTR_ATIME = 1 << 4
+export const FATTR_MTIME = 1 << 5
+export const FATTR_FH = 1 << 6
+export const FATTR_ATIME_NOW = 1 << 7
+export const FATTR_MTIME_NOW = 1 << 8
+export const FATTR_LOCKOWNER = 1 << 9
+export const FATTR_CTIME = 1 << 10
+export const FATTR_KILL_SUIDGID = 1 << 11
+
+// fuse_open_out.open_flags
+export const FOPEN_DIRECT_IO = 1 << 0
+export const FOPEN_KEEP_CACHE = 1 << 1
+export const FOPEN_NONSEEKABLE = 1 << 2
+export const FOPEN_CACHE_DIR = 1 << 3
+export const FOPEN_STREAM = 1 << 4
+export const FOPEN_NOFLUSH = 1 << 5
+export const FOPEN_PARALLEL_DIRECT_WRITES = 1 << 6
+export const FOPEN_PASSTHROUGH = 1 << 7
+export const FOPEN_IO_URING_ZERO_COPY = 1 << 8
+
 // fuse_release_in.release_flags
 export const FUSE_RELEASE_FLUSH = 1 << 0
 export const FUSE_RELEASE_FLOCK_UNLOCK = 1 << 1
@@ -172,6 +197,10 @@ export const FUSE_OPEN_KILL_SUIDGID = 1 << 0
 
 // fuse_setxattr_in.setxattr_flags
 export const FUSE_SETXATTR_ACL_KILL_SGID = 1 << 0
+
+// fuse_setupmapping_in.flags
+export const FUSE_SETUPMAPPING_FLAG_WRITE = 1 << 0
+export const FUSE_SETUPMAPPING_FLAG_READ = 1 << 1
 
 // fuse_notify_inval_entry_out.flags
 export const FUSE_EXPIRE_ONLY = 1 << 0

@@ -3,6 +3,7 @@
 export * from './constants.js'
 export * from './exchange.js'
 export * from './init.js'
+export * from './notify.js'
 export * from './operations.js'
 export * from './reply.js'
 export * from './request.js'
