@@ -8,7 +8,7 @@
 import { constants } from 'node:os'
 import { FuseOpcode } from '../protocol/constants.js'
 import type { Exchange, Validity } from '../protocol/exchange.js'
-import { IN_HEADER_SIZE, NO_VALIDITY } from '../protocol/exchange.js'
+import { IN_HEADER_SIZE, NO_VALIDITY, Outcome } from '../protocol/exchange.js'
 import { Negotiation } from '../protocol/init.js'
 import { OPCODE_LIMIT, OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import { checkOutcome, replyOf, type InitReply, type Reply } from '../protocol/reply.js'
@@ -23,15 +23,7 @@ import type { Answer, Connection, FileSystem, Notifier } from './filesystem.js'
 const { EIO, ENOSYS } = constants.errno
 const TWO_32 = 4294967296
 
-/** What became of a request. */
-export const enum Outcome {
-  /** The exchange holds the reply: send it. */
-  Ready,
-  /** No reply is due: the exchange is free. */
-  Silent,
-  /** The reply comes later, through `onComplete`; the exchange is taken until then. */
-  Pending,
-}
+export { Outcome }
 
 type Handler = (request: Request, reply: Reply) => Answer<unknown>
 

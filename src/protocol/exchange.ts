@@ -20,6 +20,16 @@ const { EIO, EINVAL, ENOSYS } = constants.errno
 export const IN_HEADER_SIZE = fuse_in_header.size
 export const OUT_HEADER_SIZE = fuse_out_header.size
 
+/** What became of a request. */
+export const enum Outcome {
+  /** The exchange holds the reply: send it. */
+  Ready,
+  /** No reply is due: the exchange is free. */
+  Silent,
+  /** The reply comes later, through `onComplete`; the exchange is taken until then. */
+  Pending,
+}
+
 /** How long the kernel may keep what a reply says: whole seconds and nanoseconds. */
 export interface Validity {
   entrySeconds: number

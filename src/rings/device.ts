@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+/**
+ * The /dev/fuse channel: requests are read from a device descriptor, replies written to it.
+ *
+ * Each request lies in an exchange's block of memory, and so does its reply. Two ways to run:
+ * blocked in the kernel between requests (one native call writes a reply and waits for the next
+ * request; for file systems that never answer later), or from the event loop (any number of
+ * requests may wait for their answers, each keeping its exchange).
+ */
+import { constants } from 'node:os'
+import { getSystemErrorName } from 'node:util'
+import * as native from '../native.js'
+import { Exchange, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
+import { fuse_in_header, fuse_write_in } from '../protocol/structs.js'
+import { Block } from '../protocol/struct.js'
+
+const { EAGAIN, EBADF, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT } = constants.errno
+const PAGE_SIZE = 4096
+
+/** What serves the requests; the Dispatcher of src/fs does. */
+export interface RequestServer {
+  /** Set by the ring: a pending exchange is complete. */
+  onComplete: (exchange: Exchange) => void
+  /** Requests whose answers are awaited. */
+  readonly pendingCount: number
+  /** Serves the request of `length` bytes at `header`; never throws. */
+  receive(exchange: Exchange, header: number, length: number): Outcome
+}
+
+/**
+ * Why a ring ended.
+ * - `unmounted`: the file system was unmounted and its last user is gone;
+ * - `aborted`: the connection was aborted;
+ * - `stopped`: we stopped reading, the connection may live on;
+ * - `pending`: `runBlocking` only: an answer is awaited, which takes an event loop.
+ */
+export type RingEnd = 'unmounted' | 'aborted' | 'stopped' | 'pending'
+
+export interface DeviceRingOptions {
+  /** Bytes of the largest read or write. */
+  maxTransfer: number
+  /** A word that becomes other than 0 when the ring is to stop. Shared with whoever signals the thread. */
+  stop?: Int32Array
+  /** The kernel refused a reply, which has been replaced by EIO: a bug worth a log line. */
+  onRejected?: (errno: string, opcode: number) => void
+}
+
+/** Bulk data, of a write's request or a read's reply, lies here: page aligned, so that it can go to the disk as it is. */
+const DATA_AREA = 2 * PAGE_SIZE
+/** Where the request goes, so that a FUSE_WRITE's data falls on DATA_AREA. */
+const REQUEST_AREA = DATA_AREA - fuse_in_header.size - fuse_write_in.size
+/** Room for what other requests and replies need beyond the data: names, extensions, headers. */
+const SLACK = 2 * PAGE_SIZE
+/** Without FUSE_MAX_PAGES the kernel reads this much at once, whatever was agreed on for writes. */
+const LEAST_TRANSFER = 32 * PAGE_SIZE
+/** setxattr's and ioctl's largest. */
+const LARGEST_XATTR = 64 * 1024 + 2 * PAGE_SIZE
+
+/** Requests served, and microseconds spent, before the event loop gets its turn. */
+const BATCH_REQUESTS = 128
+const BATCH_MILLISECONDS = 4
+/** How often the clock is looked at. */
+const CLOCK_INTERVAL = 16
+
+/** Exchanges kept when idle; the others are unmapped. */
+const IDLE_EXCHANGES = 16
+/** Of those, how many keep the pages that large transfers touched. */
+const WARM_EXCHANGES = 2
+/** Transfers beyond this count as large, bytes. */
+const LARGE = 16 * PAGE_SIZE
+
+class DeviceExchange extends Exchange {
+  /** Whether pages of the data area were touched that are worth giving back. */
+  large = false
+}
+
+export class DeviceRing {
+  private readonly capacity: number
+  private readonly blockLength: number
+  private readonly idle: DeviceExchange[] = []
+  /** The header of the reply that is being sent with EIO for its error: sent if the reply is refused. */
+  private readonly fallback = new Block(new ArrayBuffer(OUT_HEADER_SIZE))
+  private readonly stop: Int32Array
+  private replyOpcode = 0
+  private rejected = false
+  private poller: native.Poller | null = null
+  private onEnd: ((end: RingEnd) => void) | null = null
+
+  constructor(
+    private readonly fd: number,
+    private readonly server: RequestServer,
+    private readonly options: DeviceRingOptions,
+  ) {
+    const transfer = Math.max(options.maxTransfer, LEAST_TRANSFER, LARGEST_XATTR)
+    this.blockLength = DATA_AREA + Math.ceil(transfer / PAGE_SIZE) * PAGE_SIZE + SLACK
+    this.capacity = this.blockLength - REQUEST_AREA
+    this.stop = options.stop ?? new Int32Array(1)
+    this.fallback.u32[0] = OUT_HEADER_SIZE
+    this.fallback.i32[1] = -EIO
+    server.onComplete = (exchange) => this.complete(exchange as DeviceExchange)
+  }
+
+  /** Serves requests on this thread, which does nothing else, until the ring ends or an answer has to be awaited. */
+  runBlocking(): RingEnd {
+    const { fd, server, stop, capacity } = this
+    native.setNonBlocking(fd, false)
+    const exchange = this.take()
+    const { block } = exchange
+    let replyOffset = 0
+    let replyLength = 0
+    for (;;) {
+      if (stop[0] !== 0) {
+        if (replyLength > 0) this.write(block, replyOffset, replyLength)
+        this.give(exchange)
+        return 'stopped'
+      }
+      const received = native.replyAndReceive(fd, block, replyOffset, replyLength, REQUEST_AREA, capacity)
+      if (replyLength > 0 && native.result.write < 0) this.replyRefused(native.result.write)
+      replyLength = 0
+      if (received < 0) {
+        const end = endOf(received)
+        if (end === null) continue
+        this.give(exchange)
+        return end
+      }
+      const outcome = server.receive(exchange, REQUEST_AREA, received)
+      if (outcome === Outcome.Ready) {
+        replyLength = this.prepareReply(exchange)
+        replyOffset = exchange.reply - OUT_HEADER_SIZE
+      } else if (outcome === Outcome.Pending) {
+        return 'pending'
+      }
+    }
+  }
+
+  /**
+   * Serves requests from this thread's event loop until the ring ends or `leave` is called.
+   * @param onEnd called once, from the event loop
+   */
+  runInEventLoop(onEnd: (end: RingEnd) => void): void {
+    this.onEnd = onEnd
+    this.poller = native.pollReadable(this.fd, (status) => this.drain(status !== 0))
+  }
+
+  /** Ends `runInEventLoop`: no further request is taken, `onEnd` is not called. */
+  leave(): void {
+    this.poller?.close()
+    this.poller = null
+    this.onEnd = null
+  }
+
+  /** Lets the process end although the ring serves, or not. */
+  keepAlive(on: boolean): void {
+    if (on) this.poller?.ref()
+    else this.poller?.unref()
+  }
+
+  /** Unmaps the memory that no request uses. */
+  close(): void {
+    this.leave()
+    for (const exchange of this.idle.splice(0)) native.release(exchange.block)
+  }
+
+  /** Reads and serves until nothing is left, or it is the event loop's turn again: the poller calls back then. */
+  private drain(hungUp: boolean): void {
+    const { fd, server, stop, capacity } = this
+    let exchange = this.take()
+    let replyOffset = 0
+    let replyLength = 0
+    let end: RingEnd | null = null
+    const deadline = performance.now() + BATCH_MILLISECONDS
+    for (let count = 1; hungUp || count <= BATCH_REQUESTS; count++) {
+      if (stop[0] !== 0) {
+        end = 'stopped'
+        break
+      }
+      const received = native.replyAndReceive(fd, exchange.block, replyOffset, replyLength, REQUEST_AREA, capacity)
+      if (replyLength > 0 && native.result.write < 0) this.replyRefused(native.result.write)
+      replyLength = 0
+      if (received < 0) {
+        if (received === -EAGAIN) {
+          // The descriptor reported an error and polling has stopped: there is no later.
+          if (hungUp) end = 'aborted'
+          break
+        }
+        end = endOf(received)
+        if (end !== null) break
+        continue
+      }
+      const outcome = server.receive(exchange, REQUEST_AREA, received)
+      if (outcome === Outcome.Ready) {
+        replyLength = this.prepareReply(exchange)
+        replyOffset = exchange.reply - OUT_HEADER_SIZE
+      } else if (outcome === Outcome.Pending) {
+        exchange = this.take()
+      }
+      if (count % CLOCK_INTERVAL === 0 && performance.now() > deadline && !hungUp) break
+    }
+    if (replyLength > 0) this.write(exchange.block, replyOffset, replyLength)
+    this.give(exchange)
+    if (end !== null) this.ended(end)
+  }
+
+  private ended(end: RingEnd): void {
+    const { onEnd } = this
+    this.leave()
+    onEnd?.(end)
+  }
+
+  /** Sends the reply of an exchange that was pending. */
+  private complete(exchange: DeviceExchange): void {
+    const length = this.prepareReply(exchange)
+    this.write(exchange.block, exchange.reply - OUT_HEADER_SIZE, length)
+    this.give(exchange)
+  }
+
+  private prepareReply(exchange: DeviceExchange): number {
+    const length = exchange.writeOutHeader()
+    const { u32 } = this.fallback
+    u32[2] = exchange.uniqueLow
+    u32[3] = exchange.uniqueHigh
+    this.replyOpcode = exchange.opcode
+    if (length > LARGE || exchange.dataLength > LARGE) exchange.large = true
+    return length
+  }
+
+  private write(block: Block, offset: number, length: number): void {
+    const written = native.write(this.fd, block, offset, length)
+    if (written < 0) this.replyRefused(written)
+  }
+
+  /** The kernel did not take a reply: whoever waits for it must not wait for ever. */
+  private replyRefused(errno: number): void {
+    // Taken back or aborted: nobody waits. Unmounted: the next read tells.
+    if (errno === -ENOENT || errno === -ENODEV || errno === -ECONNABORTED) return
+    native.write(this.fd, this.fallback, 0, OUT_HEADER_SIZE)
+    if (this.rejected) return
+    this.rejected = true
+    this.options.onRejected?.(getSystemErrorName(errno), this.replyOpcode)
+  }
+
+  private take(): DeviceExchange {
+    return this.idle.pop() ?? new DeviceExchange(native.allocate(this.blockLength), 0, DATA_AREA)
+  }
+
+  private give(exchange: DeviceExchange): void {
+    const { idle } = this
+    if (idle.length >= IDLE_EXCHANGES) {
+      native.release(exchange.block)
+      return
+    }
+    if (exchange.large && idle.length >= WARM_EXCHANGES) {
+      native.discard(exchange.block, DATA_AREA, this.blockLength - DATA_AREA)
+      exchange.large = false
+    }
+    idle.push(exchange)
+  }
+}
+
+/** What a failed read means; null: go on. */
+function endOf(errno: number): RingEnd | null {
+  switch (-errno) {
+    case EINTR: // look at the stop flag
+    case EAGAIN:
+    case ENOENT: // the request was taken back before we had it
+      return null
+    case ENODEV:
+      return 'unmounted'
+    case ECONNABORTED:
+      return 'aborted'
+    case EBADF: // closed by whoever stops us
+      return 'stopped'
+    default:
+      throw new Error(`reading requests failed: ${getSystemErrorName(errno)}`)
+  }
+}
+
+if (REPLY_AREA_SIZE > REQUEST_AREA) throw new Error('the reply area would cover the request')
