@@ -107,7 +107,7 @@ type Addon = Record<RegisterCallName, RegisterCall> & {
   mapDevice(fd: number, offsetLow: number, offsetHigh: number, length: number, populate: boolean):
     { id: number; buffer: ArrayBuffer } | number
   register(bytes: Uint8Array): number
-  release(id: number): void
+  release(id: number, buffer: ArrayBufferLike): void
   pollStart(fd: number, callback: (status: number) => void): number
   openDevice(path: string): number
   cpuList(): number[] | number
@@ -246,7 +246,7 @@ export function register(block: Block): void {
  * `allocate` and `mapDevice` is unmapped at once and its ArrayBuffer detached.
  */
 export function release(block: Block): void {
-  if (block.nativeId > 0 && block.u8.length !== 0) addon.release(block.nativeId)
+  if (block.nativeId > 0 && block.u8.length !== 0) addon.release(block.nativeId, block.buffer)
   block.nativeId = NO_SUCH_BLOCK
 }
 
