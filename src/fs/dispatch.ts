@@ -108,8 +108,8 @@ export class Dispatcher {
 
   private readonly validity: Readonly<Validity>
   private readonly handlers: (Handler | undefined)[] = new Array(OPCODE_LIMIT).fill(undefined)
-  /** Requests whose answer is awaited, by unique. */
-  private readonly pending = new Map<number, Exchange>()
+  /** Requests whose answer is awaited. Not keyed by unique: resent ones (bit 63 set) are not exact as numbers. */
+  private readonly pending = new Set<Exchange>()
   private resolveInitialized!: (negotiation: Negotiation) => void
   private rejectInitialized!: (error: unknown) => void
   private destroyed = false
@@ -174,19 +174,19 @@ export class Dispatcher {
     let result: unknown
     try {
       result = handler.call(this.fileSystem, requestOf(exchange), reply)
+      if (isThenable(result)) {
+        this.await(exchange, reply, result as PromiseLike<unknown>)
+        return Outcome.Pending
+      }
     } catch (error) {
       return this.failed(exchange, error)
-    }
-    if (isThenable(result)) {
-      this.await(exchange, reply, result as Promise<unknown>)
-      return Outcome.Pending
     }
     return this.answered(exchange, reply, result)
   }
 
   /** Aborts every pending request's signal: the connection is gone. */
   abandon(): void {
-    for (const exchange of this.pending.values()) exchange.abort?.abort()
+    for (const exchange of this.pending) exchange.abort?.abort()
     this.pending.clear()
   }
 
@@ -199,11 +199,17 @@ export class Dispatcher {
 
   /** Fires the signal of a pending request. @returns whether it is pending here */
   interrupt(unique: number): boolean {
-    const exchange = this.pending.get(unique)
-    if (exchange === undefined) return false
-    exchange.abort ??= new AbortController()
-    exchange.abort.abort()
-    return true
+    return this.interruptExact(unique % TWO_32, Math.floor(unique / TWO_32))
+  }
+
+  private interruptExact(uniqueLow: number, uniqueHigh: number): boolean {
+    for (const exchange of this.pending) {
+      if (exchange.uniqueLow !== uniqueLow || exchange.uniqueHigh !== uniqueHigh) continue
+      exchange.abort ??= new AbortController()
+      exchange.abort.abort()
+      return true
+    }
+    return false
   }
 
   /** The requests that are about the protocol itself, and those that no method serves. */
@@ -214,9 +220,9 @@ export class Dispatcher {
       case FuseOpcode.FUSE_BATCH_FORGET:
         return this.forget(exchange, (forget) => forEachForget(exchange, forget))
       case FuseOpcode.FUSE_INTERRUPT: {
-        const { unique } = requestOf(exchange) as InterruptRequest
+        const { unique, unique_low, unique_high } = requestOf(exchange) as InterruptRequest
         this.counters.record(exchange.opcode, false)
-        if (!this.interrupt(unique)) this.options.onForeignInterrupt?.(unique)
+        if (!this.interruptExact(unique_low, unique_high)) this.options.onForeignInterrupt?.(unique)
         return Outcome.Silent
       }
       case FuseOpcode.FUSE_NOTIFY_REPLY:
@@ -274,8 +280,8 @@ export class Dispatcher {
       }
       options.prepare?.(negotiation)
       const made = fileSystem.init?.(this.connection())
-      if (made instanceof Promise) {
-        this.await(exchange, reply, made.then(conclude).catch((error) => {
+      if (isThenable(made)) {
+        this.await(exchange, reply, Promise.resolve(made).then(conclude).catch((error) => {
           this.rejectInitialized(error)
           throw error
         }))
@@ -293,18 +299,18 @@ export class Dispatcher {
     return Object.assign(this.negotiation, { notify: this.options.notifier ?? NO_NOTIFIER })
   }
 
-  private await(exchange: Exchange, reply: Reply, result: Promise<unknown>): void {
-    const unique = exchange.uniqueLow + exchange.uniqueHigh * TWO_32
-    this.pending.set(unique, exchange)
+  private await(exchange: Exchange, reply: Reply, result: PromiseLike<unknown>): void {
+    this.pending.add(exchange)
     const finish = () => {
       // Abandoned meanwhile: the connection is gone, and so is whoever waited.
-      if (!this.pending.delete(unique)) return
+      if (!this.pending.delete(exchange)) return
       this.onComplete(exchange)
     }
-    result.then(
+    // Not every thenable keeps a promise's rules (settles once, later); Promise.resolve sees to it.
+    Promise.resolve(result).then(
       (value) => { this.answered(exchange, reply, value) },
       (error) => { this.failed(exchange, error) },
-    ).then(finish)
+    ).then(finish, finish)
   }
 
   private answered(exchange: Exchange, reply: Reply, result: unknown): Outcome {

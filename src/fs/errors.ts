@@ -27,7 +27,7 @@ export class FuseError extends Error {
  */
 export function errnoOf(error: unknown): number {
   if (typeof error === 'object' && error !== null) {
-    const { code, errno, name } = error as { code?: unknown; errno?: unknown; name?: unknown }
+    const { code, errno, name } = propertiesOf(error)
     if (typeof code === 'string' && errnoByName[code] !== undefined) return errnoByName[code]
     if (typeof errno === 'number' && Number.isInteger(errno)) {
       const positive = Math.abs(errno)
@@ -36,4 +36,14 @@ export function errnoOf(error: unknown): number {
     if (name === 'AbortError') return constants.errno.EINTR
   }
   return constants.errno.EIO
+}
+
+/** Whatever a handler throws may also throw when it is looked at. */
+function propertiesOf(error: object): { code?: unknown; errno?: unknown; name?: unknown } {
+  try {
+    const { code, errno, name } = error as { code?: unknown; errno?: unknown; name?: unknown }
+    return { code, errno, name }
+  } catch {
+    return {}
+  }
 }

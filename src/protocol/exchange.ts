@@ -240,6 +240,8 @@ export class Exchange {
   fail(errno: number): void {
     this.error = -errno
     this.replyLength = 0
+    // Behind a request that fills the block there may be no room, not even for a header.
+    this.reply = this.replyArea + OUT_HEADER_SIZE
   }
 }
 

@@ -556,10 +556,16 @@ export function replyOf(exchange: Exchange): Reply {
   return reply
 }
 
-/** Whether an outcome is one that the kernel accepts: an errno in range, a payload that fits. */
+/** Turns an outcome that the kernel would refuse into EIO: an errno out of range, a payload that does not fit. */
 export function checkOutcome(exchange: Exchange): void {
-  if (exchange.error < 0 && exchange.error > -512) return
-  if (exchange.error !== 0 || exchange.replyLength > exchange.replyCapacity) exchange.fail(EIO)
+  const { error, replyLength } = exchange
+  if (error === 0) {
+    // In this form, NaN fails too.
+    if (replyLength >= 0 && replyLength <= exchange.replyCapacity && Number.isInteger(replyLength)) return
+  } else if (error < 0 && error > -512 && Number.isInteger(error)) {
+    return
+  }
+  exchange.fail(EIO)
 }
 
 export { OUT_HEADER_SIZE }
