@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT
+/**
+ * The mount itself: a device descriptor, attached to a mountpoint by mount(2), or by fusermount3
+ * where the kernel wants a privilege that we lack. And its undoing.
+ */
+import { spawn } from 'node:child_process'
+import { constants as os } from 'node:os'
+import { getSystemErrorName } from 'node:util'
+import * as native from '../native.js'
+import { S_IFMT } from '../protocol/constants.js'
+import { mountFlags } from './flags.js'
+import { FusermountError, fusermount, fusermountUnmountSync, userAllowOther } from './fusermount.js'
+import { mountAt, mounts, type MountEntry } from './mountinfo.js'
+import { MountError, prepareMountpoint, type Mountpoint } from './mountpoint.js'
+import { escapeOption, type MountOptions } from './options.js'
+import { unmount, unmountFlags, type UnmountOptions } from './unmount.js'
+
+const { EPERM, EACCES, ENOENT, ENODEV } = os.errno
+const {
+  MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOATIME, MS_NODIRATIME,
+} = native.constants
+
+const DEVICE = '/dev/fuse'
+
+/** The flags that fusermount3 knows, by its words. */
+const FUSERMOUNT_FLAGS: readonly (readonly [number, string])[] = [
+  [MS_RDONLY, 'ro'], [MS_NOSUID, 'nosuid'], [MS_NODEV, 'nodev'], [MS_NOEXEC, 'noexec'], [MS_SYNCHRONOUS, 'sync'],
+  [MS_DIRSYNC, 'dirsync'], [MS_NOATIME, 'noatime'], [MS_NODIRATIME, 'nodiratime'],
+]
+
+/** A mount that exists, and its device descriptor. */
+export class Attachment {
+  private attached = true
+
+  constructor(
+    readonly fd: number,
+    readonly mountpoint: string,
+    /** As mountinfo shows it. */
+    readonly entry: MountEntry,
+    /** Whether fusermount3 made it: then it takes fusermount3 to undo it. */
+    readonly byFusermount: boolean,
+    private readonly socket: number,
+    private readonly watcher: Watcher | null,
+  ) {}
+
+  /** Whether it is still what one finds at the mountpoint. */
+  get isThere(): boolean {
+    return this.attached && mounts().some((entry) => entry.id === this.entry.id && entry.device === this.entry.device)
+  }
+
+  /** Whether it is the topmost at its mountpoint: what umount(2) would undo. */
+  private get isTopmost(): boolean {
+    const there = mountAt(this.mountpoint)
+    return there?.id === this.entry.id && there.device === this.entry.device
+  }
+
+  /**
+   * Unmounts, if nobody has done so.
+   * @throws UnmountError; MountError when something else was mounted over it
+   */
+  async detach(options: UnmountOptions = {}): Promise<void> {
+    if (!this.isThere) return
+    if (!this.isTopmost) {
+      throw new MountError(`something else is mounted over ${this.mountpoint}: unmount that first`, 'EBUSY')
+    }
+    await unmount(this.mountpoint, options)
+    this.attached = false
+  }
+
+  /**
+   * For a process that is ending: aborts the connection and takes the mount out of sight at once.
+   * Nobody may be reading the descriptor any more.
+   */
+  detachNow(): void {
+    try {
+      if (!this.isThere || !this.isTopmost) return
+      this.attached = false
+      const errno = native.umount2(this.mountpoint, unmountFlags({ force: true }))
+      if (errno === -EPERM) {
+        // Its last pages would wait for us: a dead connection writes none.
+        this.closeDevice()
+        fusermountUnmountSync(this.mountpoint)
+      }
+    } catch {
+      // There is nobody left to tell, and the connection ends with the process.
+    }
+  }
+
+  /** Closes what was kept for the mount. */
+  release(): void {
+    this.closeDevice()
+    if (this.socket >= 0) native.close(this.socket)
+    this.watcher?.close()
+  }
+
+  private deviceClosed = false
+  private closeDevice(): void {
+    if (this.deviceClosed) return
+    this.deviceClosed = true
+    native.close(this.fd)
+  }
+}
+
+/**
+ * Mounts.
+ * @param source what /proc/mounts shows as the device unless `fsname` says otherwise
+ * @throws MountError
+ */
+export async function attach(path: string, source: string, options: MountOptions): Promise<Attachment> {
+  const mountpoint = await prepareMountpoint(path)
+  const device = options.fsname ?? source
+  const flags = mountFlags(options)
+  const privileged = await mountDirectly(mountpoint, device, flags, options)
+  const { fd, socket } = privileged ?? await mountByFusermount(mountpoint, device, flags, options)
+  const entry = mountAt(mountpoint.path)
+  if (entry === undefined) {
+    native.close(fd)
+    throw new MountError(`${path} was unmounted while it was being mounted`, 'EINVAL')
+  }
+  const watcher = options.autoUnmount && privileged ? watch(entry) : null
+  return new Attachment(fd, mountpoint.path, entry, privileged === null, socket, watcher)
+}
+
+/** @returns null when that is not for us to do */
+async function mountDirectly(
+  mountpoint: Mountpoint, device: string, flags: number, options: MountOptions,
+): Promise<{ fd: number; socket: number } | null> {
+  if (process.geteuid!() !== 0) return null
+  const fd = openDevice()
+  const data = [
+    `fd=${fd}`,
+    `rootmode=${(mountpoint.mode & S_IFMT).toString(8)}`,
+    `user_id=${process.getuid!()}`,
+    `group_id=${process.getgid!()}`,
+    ...kernelOptions(options),
+  ].join(',')
+  const type = options.subtype === undefined ? 'fuse' : `fuse.${options.subtype}`
+  const errno = native.mount(device, mountpoint.path, type, flags, data)
+  if (errno === 0) return { fd, socket: -1 }
+  native.close(fd)
+  if (errno === -EPERM) return null
+  const code = getSystemErrorName(errno)
+  if (errno === -ENODEV) throw new MountError('this kernel has no FUSE: load its module with "modprobe fuse"', code)
+  throw new MountError(`mounting on ${mountpoint.path} failed: ${code}`, code)
+}
+
+/** The options that the kernel's FUSE knows. */
+function kernelOptions(options: MountOptions): string[] {
+  return [
+    ...(options.allowOther ? ['allow_other'] : []),
+    ...(options.defaultPermissions !== false ? ['default_permissions'] : []),
+    ...(options.maxRead === undefined ? [] : [`max_read=${options.maxRead}`]),
+  ]
+}
+
+async function mountByFusermount(
+  mountpoint: Mountpoint, device: string, flags: number, options: MountOptions,
+): Promise<{ fd: number; socket: number }> {
+  if (options.allowOther && process.getuid!() !== 0 && !userAllowOther()) {
+    throw new MountError(
+      'allow_other is refused to ordinary users: have the line "user_allow_other" added to /etc/fuse.conf', 'EPERM')
+  }
+  const words = [
+    ...FUSERMOUNT_FLAGS.filter(([bit]) => (flags & bit) !== 0).map(([, word]) => word),
+    `fsname=${escapeOption(device)}`,
+    ...(options.subtype === undefined ? [] : [`subtype=${escapeOption(options.subtype)}`]),
+    ...kernelOptions(options),
+    ...(options.autoUnmount ? ['auto_unmount'] : []),
+  ]
+  try {
+    return await fusermount(mountpoint.path, words.join(','), options.autoUnmount === true)
+  } catch (error) {
+    if (error instanceof FusermountError) throw new MountError(error.message, 'EPERM', { cause: error })
+    throw error
+  }
+}
+
+/** @throws MountError */
+export function openDevice(): number {
+  const fd = native.openDevice(DEVICE)
+  if (fd >= 0) return fd
+  const code = getSystemErrorName(fd)
+  if (fd === -ENOENT) throw new MountError(`${DEVICE} does not exist: load the kernel module with "modprobe fuse"`, code)
+  if (fd === -EACCES || fd === -EPERM) {
+    throw new MountError(`${DEVICE} can't be opened (${code}): in a container, pass it in with --device ${DEVICE}`, code)
+  }
+  throw new MountError(`${DEVICE} can't be opened: ${code}`, code)
+}
+
+interface Watcher {
+  close(): void
+}
+
+/**
+ * auto_unmount for root: a shell that waits at the end of a pipe. However we die, the pipe closes,
+ * and what is left of the mount is taken away - if it is still this one.
+ */
+function watch(entry: MountEntry): Watcher {
+  const script = `
+    trap '' HUP INT TERM
+    read -r _
+    while read -r id parent device _; do
+      if [ "$id" = "$1" ] && [ "$device" = "$2" ]; then
+        umount -l -c -- "$3" || umount -l -- "$3"
+        break
+      fi
+    done < /proc/self/mountinfo`
+  const child = spawn('/bin/sh', ['-c', script, 'efuse-auto-unmount', String(entry.id), entry.device, entry.mountpoint], {
+    detached: true, cwd: '/', stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  child.on('error', () => {})
+  child.stdin!.on('error', () => {})
+  child.unref()
+  ;(child.stdin as unknown as { unref(): void }).unref()
+  return { close: () => child.stdin!.end() }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+/** `mount()`: a FileSystem object of this program, served from its event loop. */
+import { OperationCounters } from '../fs/counters.js'
+import type { FileSystem, Notifier } from '../fs/filesystem.js'
+import type { RingEnd } from '../rings/device.js'
+import { attach, type Attachment } from './attach.js'
+import { openControl, type Control } from './control.js'
+import { atExit } from './exit.js'
+import { MountError } from './mountpoint.js'
+import { parseOptions, type MountOptions } from './options.js'
+import { Serving } from './serving.js'
+import { kernelReport, type MountReport } from './report.js'
+import type { UnmountOptions } from './unmount.js'
+
+const DEFAULT_INIT_TIMEOUT = 30
+/** How long `unmount` waits for the server's end: another mount namespace may keep the connection. Milliseconds. */
+const CLOSE_TIMEOUT = 5000
+
+export interface InProcessOptions extends MountOptions {
+  /** Seconds that kernel and the file system's `init` may take; default 30. */
+  initTimeout?: number
+  /** Whether the mount keeps the process alive; default true. */
+  ref?: boolean
+  /** Takes the mount away when the process exits or is signalled; default true. */
+  exitHook?: boolean
+  /** Lets `efuse list`, `stat` and `umount` of the same user find this mount; default true. */
+  control?: boolean
+  /** Hears of handlers that threw what is no answer (FuseError, errno). Default: written to stderr. */
+  onError?: (message: string) => void
+}
+
+/** A mounted file system. */
+export interface Mount extends AsyncDisposable {
+  /** Absolute. */
+  readonly mountpoint: string
+  /** Resolves when the file system was unmounted, by whomever, its last user is gone and `destroy` is done. */
+  readonly closed: Promise<'unmounted' | 'aborted'>
+  /** The messages that tell the kernel of changes. */
+  readonly notify: Notifier
+  /**
+   * Unmounts, writing out what the kernel has cached.
+   * @throws UnmountError; `code` EBUSY: it is in use, and stays mounted. `force` unmounts nevertheless:
+   *   who uses it gets errors. `lazy` takes it out of sight and serves on until its last user is gone
+   */
+  unmount(options?: UnmountOptions): Promise<void>
+  /** What happened so far. */
+  stats(): MountReport
+  /** Keeps the process alive while mounted (the default). */
+  ref(): void
+  /** Lets the process end while mounted; it is then unmounted. */
+  unref(): void
+}
+
+/**
+ * Mounts a file system and serves it from this thread's event loop.
+ *
+ * Never touch the mount synchronously (`fs.readFileSync`, `execSync`...) from the same thread: it
+ * would wait for itself. `fs.promises` and child processes are fine.
+ *
+ * @param mountpoint an existing directory, or a file for a file system whose root is a file
+ * @param options typed, or as text: `'ro,fsname=example'`
+ * @returns when the kernel has been answered FUSE_INIT: the mount works
+ * @throws MountError, OptionError
+ */
+export async function mount(
+  fileSystem: FileSystem, mountpoint: string, options: InProcessOptions | string = {},
+): Promise<Mount> {
+  const parsed: InProcessOptions = typeof options === 'string' ? parseOptions(options) : options
+  const attachment = await attach(mountpoint, 'efuse', parsed)
+  const mounted = new InProcessMount(fileSystem, attachment, parsed)
+  await mounted.begin()
+  return mounted
+}
+
+class InProcessMount implements Mount {
+  readonly mountpoint: string
+  readonly closed: Promise<'unmounted' | 'aborted'>
+  private resolveClosed!: (end: 'unmounted' | 'aborted') => void
+  private readonly serving: Serving
+  private readonly counters = new OperationCounters()
+  private control: Control | null = null
+  private forgetExit: () => void = () => {}
+  private ended = false
+
+  constructor(
+    fileSystem: FileSystem,
+    private readonly attachment: Attachment,
+    private readonly options: InProcessOptions,
+  ) {
+    this.mountpoint = attachment.mountpoint
+    this.closed = new Promise((resolve) => { this.resolveClosed = resolve })
+    this.serving = new Serving(attachment.fd, fileSystem, {
+      options,
+      counters: this.counters,
+      log: options.onError ?? ((message) => process.stderr.write(`efuse: ${message}\n`)),
+    })
+  }
+
+  get notify(): Notifier {
+    return this.serving.notifier
+  }
+
+  async begin(): Promise<void> {
+    const { attachment, options } = this
+    if (options.exitHook !== false) this.forgetExit = atExit(() => this.endNow())
+    this.serving.ring.runInEventLoop((end) => void this.end(end))
+    try {
+      await this.initialized()
+      if (options.control !== false) {
+        this.control = await openControl(attachment.entry.device, {
+          report: () => this.stats(),
+          server: { pid: process.pid, exits: false },
+        })
+      }
+    } catch (error) {
+      await attachment.detach({ force: true }).catch(() => {})
+      await this.end('aborted')
+      throw error
+    }
+    if (options.ref === false) this.unref()
+  }
+
+  private async initialized(): Promise<void> {
+    const { initTimeout = DEFAULT_INIT_TIMEOUT } = this.options
+    const { dispatcher } = this.serving
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new MountError(dispatcher.pendingCount > 0
+          ? `the file system's init() has not settled within ${initTimeout} s`
+          : `the kernel has not asked to begin within ${initTimeout} s`, 'ETIMEDOUT'))
+      }, initTimeout * 1000)
+    })
+    const gone = this.closed.then(() => {
+      throw new MountError(`${this.mountpoint} was unmounted before it was ready`, 'ENOTCONN')
+    })
+    gone.catch(() => {})
+    try {
+      await Promise.race([dispatcher.initialized, timeout, gone])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  private async end(end: RingEnd): Promise<void> {
+    if (this.ended) return
+    this.ended = true
+    try {
+      await this.serving.end()
+    } catch (error) {
+      this.options.onError?.(`destroy() failed: ${String(error)}`)
+    }
+    this.forgetExit()
+    // An aborted connection leaves its mount behind, where every access fails.
+    await this.attachment.detach({ lazy: true }).catch(() => {})
+    this.attachment.release()
+    await this.control?.close()
+    this.resolveClosed(end === 'unmounted' ? 'unmounted' : 'aborted')
+  }
+
+  private endNow(): void {
+    this.attachment.detachNow()
+    this.control?.closeNow()
+  }
+
+  async unmount(options: UnmountOptions = {}): Promise<void> {
+    if (!this.ended) await this.attachment.detach(options)
+    if (options.lazy && !options.force) return
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([
+      this.closed,
+      new Promise((resolve) => { timer = setTimeout(resolve, CLOSE_TIMEOUT) }),
+    ])
+    clearTimeout(timer)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.ended) await this.unmount()
+  }
+
+  stats(): MountReport {
+    const { entry, mountpoint } = this.attachment
+    return {
+      mountpoint,
+      source: entry.source,
+      type: entry.type,
+      rings: 'dev',
+      workers: 1,
+      passthrough: 'off',
+      accel: 'off',
+      operations: OperationCounters.total([this.counters]),
+      kernel: kernelReport(entry.device, this.serving.dispatcher.negotiation),
+    }
+  }
+
+  ref(): void {
+    this.serving.ring.keepAlive(true)
+  }
+
+  unref(): void {
+    this.serving.ring.keepAlive(false)
+  }
+}

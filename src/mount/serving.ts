@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+/** One file system on one device descriptor in one thread: dispatcher, ring and notifier joined. */
+import { write } from 'node:fs'
+import type { FileSystem } from '../fs/filesystem.js'
+import { Dispatcher, type DispatchOptions } from '../fs/dispatch.js'
+import { NotifierOver } from '../fs/notifier.js'
+import * as native from '../native.js'
+import { Block } from '../protocol/struct.js'
+import { FuseNotifyCode } from '../protocol/constants.js'
+import type { Negotiation } from '../protocol/init.js'
+import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
+import { DeviceRing } from '../rings/device.js'
+import { getSystemErrorName } from 'node:util'
+import type { MountOptions } from './options.js'
+import { withOverrides } from './override.js'
+import { maxWriteOf, newNegotiation, prepareNegotiation, validityOf } from './settings.js'
+
+export interface ServingOptions extends Pick<DispatchOptions, 'counters' | 'onForeignInterrupt'> {
+  options: MountOptions
+  /** Made by another worker; otherwise FUSE_INIT comes here. */
+  negotiation?: Negotiation
+  /** Becomes other than 0 when this thread is to stop. */
+  stop?: Int32Array
+  /** The first number of this thread's `retrieve`s. */
+  firstUnique?: number
+  /** The answer to another worker's `retrieve`. */
+  onForeignNotifyReply?: (unique: number, data: Uint8Array) => void
+  /** Something that a log should hold. */
+  log: (message: string) => void
+}
+
+export class Serving {
+  readonly dispatcher: Dispatcher
+  readonly ring: DeviceRing
+  readonly notifier: NotifierOver
+
+  constructor(fd: number, readonly fileSystem: FileSystem, serving: ServingOptions) {
+    const { options, log, onForeignNotifyReply } = serving
+    const negotiation = serving.negotiation ?? newNegotiation(options)
+    this.notifier = new NotifierOver(notificationSender(fd), serving.firstUnique)
+    this.dispatcher = new Dispatcher(fileSystem, {
+      validity: validityOf(options),
+      counters: serving.counters,
+      negotiation,
+      prepare: (agreed) => prepareNegotiation(agreed, options),
+      notifier: this.notifier,
+      onNotifyReply: (request) => {
+        if (this.notifier.takeReply(request) || onForeignNotifyReply === undefined) return
+        const { exchange } = request
+        const unique = exchange.uniqueLow + exchange.uniqueHigh * 4294967296
+        onForeignNotifyReply(unique, new Uint8Array(request.data.subarray(0, request.size)))
+      },
+      onForeignInterrupt: serving.onForeignInterrupt,
+      onHandlerError: (error, operation) => {
+        log(`${operation} failed: ${error instanceof Error ? error.stack ?? error.message : String(error)}`)
+      },
+    })
+    this.ring = new DeviceRing(fd, withOverrides(this.dispatcher, options), {
+      maxTransfer: Math.max(maxWriteOf(options), negotiation.maxWrite),
+      stop: serving.stop,
+      onRejected: (errno, opcode) => {
+        const name = OPERATION_BY_OPCODE[opcode]?.name ?? `opcode ${opcode}`
+        log(`the kernel refused a reply to ${name} (${errno}); answered EIO instead`)
+      },
+    })
+  }
+
+  /** The connection is gone: nobody waits for answers any more. */
+  async end(): Promise<void> {
+    this.notifier.abandon()
+    this.dispatcher.abandon()
+    this.ring.close()
+    await this.dispatcher.destroy()
+  }
+}
+
+/** Notifications that take no lock which the server's own answer may hold. */
+const NEVER_WAITS: ReadonlySet<number> = new Set([
+  FuseNotifyCode.FUSE_NOTIFY_POLL, FuseNotifyCode.FUSE_NOTIFY_RESEND, FuseNotifyCode.FUSE_NOTIFY_INC_EPOCH,
+])
+
+/**
+ * Writes notifications to the device from libuv's thread pool, as the kernel may keep the writer
+ * waiting for a page or a directory that waits for this server's answer. One at a time: the pool is
+ * small, and the file system's own I/O, which those answers may need, uses it too.
+ */
+function notificationSender(fd: number): (bytes: Uint8Array) => Promise<void> {
+  let last: Promise<void> = Promise.resolve()
+  return (bytes) => {
+    const code = new DataView(bytes.buffer, bytes.byteOffset).getInt32(4, true)
+    if (NEVER_WAITS.has(code)) {
+      const buffer = new ArrayBuffer((bytes.length + 7) & ~7)
+      new Uint8Array(buffer).set(bytes)
+      const written = native.write(fd, new Block(buffer), 0, bytes.length)
+      if (written >= 0) return Promise.resolve()
+      const code = getSystemErrorName(written)
+      return Promise.reject(Object.assign(new Error(`notification: ${code}`), { code, errno: written }))
+    }
+    const sent = last.then(() => new Promise<void>((resolve, reject) => {
+      write(fd, bytes, 0, bytes.length, null, (error) => error ? reject(error) : resolve())
+    }))
+    last = sent.catch(() => {})
+    return sent
+  }
+}
