@@ -57,9 +57,9 @@ function check(value: number, what: string): number {
   throw Object.assign(new Error(`${what}: ${code}`), { code, errno: value })
 }
 
+/** @param bit one of the first 32 capabilities */
 function hasCapability(bit: number): boolean {
-  const low = native.effectiveCapabilities()
-  return bit < 32 && ((low >>> bit) & 1) === 1
+  return native.effectiveCapabilities() >= 0 && ((native.result.low >>> bit) & 1) === 1
 }
 
 function cString(text: string): Block {
@@ -113,7 +113,8 @@ export function prepareStackFS(options: StackFSOptions): StackFSShared {
     native.close(rootForHandles)
     rootForHandles = -1
   }
-  const limit = native.raiseFileLimit(1024 * 1024) >= 0 ? native.fileLimit() : native.fileLimit()
+  native.raiseFileLimit(1024 * 1024)
+  const limit = native.fileLimit()
   const maxCached = options.maxCachedDescriptors ?? Math.min(limit >>> 2, MOST_CACHED_DESCRIPTORS)
   const openFiles = Math.min(limit, MOST_OPEN_FILES)
   const shared: StackFSShared = {
