@@ -33,9 +33,17 @@ void OnEvent(uv_poll_t* handle, int status, int) {
   Poll* poll = static_cast<Poll*>(handle->data);
   const Napi::Env env = poll->callback.Env();
   const Napi::HandleScope scope(env);
-  // MakeCallback: what the callback leaves in the microtask queue runs before the next event.
-  poll->callback.MakeCallback(env.Global(), {Napi::Number::New(env, status)});
-  if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
+  // napi_make_callback: what the callback leaves in the microtask queue runs before the next event.
+  // Called raw, as it fails when the thread is ending and runs no JavaScript any more, which is no
+  // error: the wrapper would want to throw.
+  const napi_value argument = Napi::Number::New(env, status);
+  napi_make_callback(env, nullptr, env.Global(), poll->callback.Value(), 1, &argument, nullptr);
+  bool pending = false;
+  napi_value thrown = nullptr;
+  if (napi_is_exception_pending(env, &pending) == napi_ok && pending &&
+      napi_get_and_clear_last_exception(env, &thrown) == napi_ok) {
+    napi_fatal_exception(env, thrown);
+  }
 }
 
 Napi::Value PollStart(const Napi::CallbackInfo& info) {
