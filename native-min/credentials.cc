@@ -78,7 +78,8 @@ int Credentials::SetEffective(uint64_t capabilities) const {
   return Result(syscall(SYS_capset, &header, data));
 }
 
-Acting::Acting(const Thread& thread, unsigned honours) : own_(thread.own), uid_(thread.own.uid) {
+Acting::Acting(const Thread& thread, unsigned honours)
+    : own_(thread.own), uid_(thread.own.uid), effective_(thread.own.effective) {
   if ((honours & kCaller) != 0 && thread.Int(Thread::kAs) != 0) error = Become(thread, (honours & kUmask) != 0);
   if (error == 0 && (honours & kKillPriv) != 0 && thread.Int(Thread::kKillPriv) != 0) error = KillPrivileges();
   if (error != 0) Restore();
@@ -113,6 +114,10 @@ int Acting::Become(const Thread& thread, bool with_umask) {
     if (!SetFileSystemId(SYS_setfsuid, uid)) return -EPERM;
     uid_changed_ = true;
     uid_ = uid;
+    effective_ = EffectiveAfter(own_.uid, uid, own_.effective, own_.permitted);
+    if (thread.Int(Thread::kAllowed) != 0) {
+      if (const int failure = SetEffective(own_.effective & ~Bit(CAP_FSETID))) return failure;
+    }
   }
   const int mask = thread.Int(Thread::kUmask);
   if (with_umask && mask >= 0) {
@@ -123,10 +128,16 @@ int Acting::Become(const Thread& thread, bool with_umask) {
 }
 
 int Acting::KillPrivileges() {
-  const uint64_t effective = EffectiveAfter(own_.uid, uid_, own_.effective, own_.permitted);
-  if ((effective & Bit(CAP_FSETID)) == 0) return 0;
-  const int failure = own_.SetEffective(effective & ~Bit(CAP_FSETID));
-  effective_changed_ = failure == 0;
+  if ((effective_ & Bit(CAP_FSETID)) == 0) return 0;
+  return SetEffective(effective_ & ~Bit(CAP_FSETID));
+}
+
+int Acting::SetEffective(uint64_t capabilities) {
+  const int failure = own_.SetEffective(capabilities);
+  if (failure == 0) {
+    effective_ = capabilities;
+    effective_changed_ = true;
+  }
   return failure;
 }
 
@@ -137,8 +148,7 @@ void Acting::Restore() {
     Require(SetFileSystemId(SYS_setfsuid, own_.uid));
     // The way there and back may leave other capabilities than the thread had: one that it
     // dropped comes back, one that it holds without being root goes.
-    const uint64_t there = EffectiveAfter(own_.uid, uid_, own_.effective, own_.permitted);
-    const uint64_t back = EffectiveAfter(uid_, own_.uid, there, own_.permitted);
+    const uint64_t back = EffectiveAfter(uid_, own_.uid, effective_, own_.permitted);
     effective_changed_ |= back != own_.effective;
   }
   if (effective_changed_) Require(own_.SetEffective(own_.effective) == 0);

@@ -48,6 +48,7 @@ class Acting {
  private:
   int Become(const Thread& thread, bool with_umask);
   int KillPrivileges();
+  int SetEffective(uint64_t capabilities);
   void Restore();
 
   const Credentials& own_;
@@ -57,6 +58,8 @@ class Acting {
   bool umask_changed_ = false;
   bool effective_changed_ = false;
   uint32_t uid_;
+  // The effective set in force.
+  uint64_t effective_;
   mode_t umask_ = 0;
 };
 

@@ -33,6 +33,7 @@ class Thread {
     kUmask = 21,
     kGroupCount = 22,
     kKillPriv = 23,
+    kAllowed = 24,
     kRegisters = 64,
   };
 

@@ -99,6 +99,8 @@ interface MutableCaller {
   umask: number
   groups: Uint32Array
   groupCount: number
+  /** The kernel has checked permissions. */
+  readonly allowed: true
 }
 
 export interface StackFSWorkerOptions {
@@ -116,7 +118,9 @@ export class StackFS implements FileSystem {
   private readonly users: Int32Array
   private readonly identity = newIdentity()
   private readonly scratch = native.allocate(DIRENTS + DIRENTS_BYTES)
-  private readonly caller: MutableCaller = { uid: 0, gid: 0, umask: 0, groups: new Uint32Array(1), groupCount: 0 }
+  private readonly caller: MutableCaller = {
+    uid: 0, gid: 0, umask: 0, groups: new Uint32Array(1), groupCount: 0, allowed: true,
+  }
   private readonly knownMounts: Set<number> | null
   private writeback = false
   private readonly fopenFlags: number
