@@ -76,7 +76,8 @@ int Reopen(Thread& t) {
   const FdPath path(fd);
   const Acting acting(t, Acting::kCaller | Acting::kKillPriv);
   if (acting.error != 0) return acting.error;
-  return ResultByPath(fd, open(path.c_str(), flags));
+  // A mode, as libc aborts the process when O_TMPFILE comes without.
+  return ResultByPath(fd, open(path.c_str(), flags, 0));
 }
 
 int Close(Thread& t) { return Result(close(t.Int(1))); }
