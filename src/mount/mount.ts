@@ -159,6 +159,7 @@ class InProcessMount implements Mount {
   }
 
   private endNow(): void {
+    this.serving.ring.leave()
     this.attachment.detachNow()
     this.control?.closeNow()
   }

@@ -85,6 +85,8 @@ export class DeviceRing {
   private rejected = false
   private poller: native.Poller | null = null
   private onEnd: ((end: RingEnd) => void) | null = null
+  /** Called when the last awaited answer has been sent. */
+  onAnswered: (() => void) | null = null
 
   constructor(
     private readonly fd: number,
@@ -212,6 +214,7 @@ export class DeviceRing {
     const length = this.prepareReply(exchange)
     this.write(exchange.block, exchange.reply - OUT_HEADER_SIZE, length)
     this.give(exchange)
+    if (this.server.pendingCount === 0) this.onAnswered?.()
   }
 
   private prepareReply(exchange: DeviceExchange): number {

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+/** The command line: `efuse COMMAND ...`, or `efuse SOURCE MOUNTPOINT -o ...` as mount(8) calls it. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { doctor } from './doctor.js'
+import { Failure, WrongUsage } from './failure.js'
+import { list, stat } from './inspect.js'
+import { mountCommand, type MountArguments } from './mount.js'
+import { umount } from './umount.js'
+
+const EXIT_FAILED = 1
+const EXIT_USAGE = 2
+
+function workers(value: string): number | 'auto' {
+  if (value === 'auto') return value
+  if (!/^[1-9]\d{0,2}$/.test(value)) throw new InvalidArgumentError('It is "auto" or a number from 1 to 999.')
+  return Number(value)
+}
+
+function again(value: string, previous: string[]): string[] {
+  return [...previous, value]
+}
+
+function build(): Command {
+  const program = new Command('efuse')
+    .description('FUSE file systems in TypeScript')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'efuse: ')) })
+    .helpCommand(false)
+
+  program.command('mount', { isDefault: false })
+    .description('serve SOURCE at MOUNTPOINT; returns when it answers')
+    .argument('SOURCE', 'the directory to serve; for a module, whatever it takes')
+    .argument('MOUNTPOINT', 'an existing directory or file')
+    .option('-f, --foreground', 'stay in the foreground and log to stderr', false)
+    .option('-o, --options <list>', 'mount options, as in fstab', again, [])
+    .option('--fs <name>', 'stackfs, memfs or a module (./mod.js)', 'stackfs')
+    .addOption(new Option('--type <type>', 'the kernel file system').choices(['auto', 'fuse', 'efuse']).default('auto'))
+    .addOption(new Option('--rings <kind>', 'how requests come').choices(['auto', 'dev', 'uring']).default('auto'))
+    .option('--workers <number>', 'threads that serve: auto is one per CPU', workers, 'auto')
+    .addOption(new Option('--passthrough <use>', 'let the kernel read and write the files itself')
+      .choices(['auto', 'on', 'off']).default('auto'))
+    .option('--accel <kinds>', 'auto, off, or any of metadata,data,balance', 'auto')
+    .addOption(new Option('--coherence <kind>', 'who else changes SOURCE')
+      .choices(['shared', 'watched', 'exclusive']).default('shared'))
+    .option('--metrics <port>', 'serve metrics by HTTP')
+    .action((source: string, mountpoint: string, options: MountArguments) => mountCommand(source, mountpoint, options))
+
+  program.command('umount')
+    .description('unmount; returns when the server has exited')
+    .argument('MOUNTPOINT')
+    .option('--force', 'even if it is in use: who uses it gets errors', false)
+    .action((mountpoint: string, options: { force: boolean }) => umount(mountpoint, options.force))
+
+  program.command('list')
+    .description('the mounts that eFuse serves')
+    .option('--json', 'as JSON', false)
+    .action((options: { json: boolean }) => list(options.json))
+
+  program.command('stat')
+    .description('how a mount is served, and what it was asked')
+    .argument('MOUNTPOINT')
+    .option('--json', 'as JSON', false)
+    .action((mountpoint: string, options: { json: boolean }) => stat(mountpoint, options.json))
+
+  program.command('doctor')
+    .description('what this machine offers, what is missing and how to get it')
+    .option('--json', 'as JSON', false)
+    .option('--fix', 'mend what can be mended', false)
+    .action((options: { json: boolean; fix: boolean }) => doctor(options))
+
+  // Settings made on the program are taken over by commands that exist by then only in part.
+  for (const command of program.commands) command.copyInheritedSettings(program)
+  return program
+}
+
+/** mount(8) and its like name no command: two operands come first. */
+function withCommand(program: Command, args: string[]): string[] {
+  const [first] = args
+  const isCommand = program.commands.some((command) => command.name() === first)
+  return first === undefined || isCommand || first.startsWith('-') ? args : ['mount', ...args]
+}
+
+async function main(): Promise<number> {
+  const program = build()
+  try {
+    await program.parseAsync(withCommand(program, process.argv.slice(2)), { from: 'user' })
+    return typeof process.exitCode === 'number' ? process.exitCode : 0
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
+    const { message } = error as Error
+    process.stderr.write(`efuse: ${message.split('\n')[0]}\n`)
+    return error instanceof WrongUsage ? EXIT_USAGE : error instanceof Failure ? error.status : EXIT_FAILED
+  }
+}
+
+process.exitCode = await main()

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+/**
+ * `efuse mount`: in the foreground the server itself; otherwise its parent, which starts it in a
+ * session of its own and returns when the mount answers.
+ */
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { isAbsolute, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { FileSystemSource } from '../mount/filesystems.js'
+import { prepareMountpoint, resolveMountpoint } from '../mount/mountpoint.js'
+import { OptionError, parseOptions, type ParsedOptions } from '../mount/options.js'
+import { serve } from '../mount/serve.js'
+import { maxWriteOf } from '../mount/settings.js'
+import * as native from '../native.js'
+import { Failure, WrongUsage } from './failure.js'
+
+export interface MountArguments {
+  foreground: boolean
+  options: string[]
+  fs: string
+  type: 'auto' | 'fuse' | 'efuse'
+  rings: 'auto' | 'dev' | 'uring'
+  workers: number | 'auto'
+  passthrough: 'auto' | 'on' | 'off'
+  accel: string
+  coherence: 'shared' | 'watched' | 'exclusive'
+  metrics?: string
+}
+
+/** Set for the server that a background mount starts. */
+const BACKGROUND = 'EFUSE_BACKGROUND'
+
+/** What the background server tells its parent. */
+type Readiness = { ready: true } | { error: string; status: number }
+
+export async function mountCommand(source: string, mountpoint: string, args: MountArguments): Promise<void> {
+  const options = parse(args)
+  demand(args)
+  maxWriteOf(options)
+  const { parent } = background()
+  if (!args.foreground && parent === null) return startInBackground(mountpoint)
+  await run(source, mountpoint, args, options, parent)
+}
+
+function parse(args: MountArguments): ParsedOptions {
+  let options: ParsedOptions
+  try {
+    options = parseOptions(...args.options)
+  } catch (error) {
+    if (error instanceof OptionError) throw new WrongUsage(error.message)
+    throw error
+  }
+  if (options.remount) throw new WrongUsage('a remount starts no server: use mount(8), "mount -o remount,..."')
+  // fstab has no other place for them.
+  for (const [name, value] of Object.entries(options.command ?? {})) {
+    if (name === 'workers') {
+      if (value !== 'auto' && !/^[1-9]\d{0,2}$/.test(value)) throw new WrongUsage(`workers=${value}: "auto" or a number`)
+      args.workers = value === 'auto' ? 'auto' : Number(value)
+    } else {
+      Object.assign(args, { [name]: value })
+    }
+  }
+  return options
+}
+
+/** Rungs of the ladder that were demanded and are not there. */
+function demand(args: MountArguments): void {
+  const oneOf = (name: string, value: string, allowed: readonly string[]): void => {
+    if (!allowed.includes(value)) throw new WrongUsage(`--${name} ${value}: it is one of ${allowed.join(', ')}`)
+  }
+  oneOf('type', args.type, ['auto', 'fuse', 'efuse'])
+  oneOf('rings', args.rings, ['auto', 'dev', 'uring'])
+  oneOf('passthrough', args.passthrough, ['auto', 'on', 'off'])
+  oneOf('coherence', args.coherence, ['shared', 'watched', 'exclusive'])
+  if (args.accel !== 'auto' && args.accel !== 'off') {
+    for (const kind of args.accel.split(',')) oneOf('accel', kind, ['auto', 'off', 'metadata', 'data', 'balance'])
+    throw new Failure(`--accel ${args.accel} needs the efuse kernel module, which is not there: use --accel auto`)
+  }
+  if (args.type === 'efuse') {
+    throw new Failure('--type efuse needs the efuse kernel module, which is not there: use --type auto')
+  }
+  if (args.rings === 'uring') throw new Failure('--rings uring is not available: use --rings auto')
+  if (args.passthrough === 'on') throw new Failure('--passthrough on is not available: use --passthrough auto')
+  if (args.coherence !== 'shared') {
+    throw new Failure(`--coherence ${args.coherence} is not available: use --coherence shared`)
+  }
+  if (args.metrics !== undefined) throw new Failure('--metrics is not available: leave it out and use "efuse stat"')
+}
+
+/** Whether this process is a background mount's server, and how it reports. */
+function background(): { parent: ((message: Readiness) => Promise<void>) | null } {
+  if (process.env[BACKGROUND] === undefined || process.send === undefined) return { parent: null }
+  delete process.env[BACKGROUND]
+  const parent = (message: Readiness): Promise<void> => new Promise((resolve) => {
+    process.send!(message, undefined, undefined, () => resolve())
+  })
+  return { parent }
+}
+
+// The server -------------------------------------------------------------------------------------
+
+async function run(
+  source: string, mountpoint: string, args: MountArguments, options: ParsedOptions,
+  parent: ((message: Readiness) => Promise<void>) | null,
+): Promise<void> {
+  // Whoever started us in the background has given up: so do we.
+  const orphaned = (): void => process.exit(1)
+  if (parent !== null) process.once('disconnect', orphaned)
+  try {
+    const where = resolve(mountpoint)
+    await prepareMountpoint(where)
+    const fileSystem = await fileSystemOf(source, where, args, options)
+    if (parent !== null) process.chdir('/')
+    const served = await serve({
+      source,
+      mountpoint: where,
+      fileSystem,
+      options,
+      workers: args.workers === 'auto' ? undefined : args.workers,
+      log: (message) => process.stderr.write(`efuse: ${message}\n`),
+    })
+    if (parent !== null) {
+      process.off('disconnect', orphaned)
+      await parent({ ready: true })
+      process.disconnect()
+    } else {
+      process.stderr.write(`efuse: serving ${source} at ${served.mountpoint}\n`)
+    }
+    process.exit(await served.ended)
+  } catch (error) {
+    if (parent === null) throw error
+    process.off('disconnect', orphaned)
+    await parent({ error: (error as Error).message, status: error instanceof Failure ? error.status : 1 })
+    process.exit(1)
+  }
+}
+
+async function fileSystemOf(
+  source: string, mountpoint: string, args: MountArguments, options: ParsedOptions,
+): Promise<FileSystemSource> {
+  const { fs } = args
+  if (fs === 'memfs') return { kind: 'memfs' }
+  if (fs === 'stackfs') return stackfs(source, options)
+  if (!fs.startsWith('.') && !isAbsolute(fs)) {
+    throw new WrongUsage(`--fs ${fs}: it is stackfs, memfs or a module's path (./mod.js)`)
+  }
+  const path = resolve(fs)
+  if (!existsSync(path)) throw new Failure(`the file system module ${fs} does not exist`)
+  return { kind: 'module', url: pathToFileURL(path).href, options: { source, mountpoint } }
+}
+
+async function stackfs(source: string, options: ParsedOptions): Promise<FileSystemSource> {
+  const { prepareStackFS } = await import('../fs/stackfs/index.js')
+  try {
+    const shared = prepareStackFS({
+      source: resolve(source),
+      directIo: options.directIo,
+      keepCache: options.kernelCache,
+    })
+    return { kind: 'stackfs', shared }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') throw new Failure(`SOURCE ${source} does not exist: create it, or name another`)
+    if (code === undefined) throw error
+    throw new Failure(`SOURCE ${source} can't be opened: ${code}`)
+  }
+}
+
+// Its parent -------------------------------------------------------------------------------------
+
+async function startInBackground(mountpoint: string): Promise<void> {
+  // What can be said at once is said without starting a server.
+  resolveMountpoint(mountpoint)
+  native.closeOnExecFrom(3)
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    detached: true,
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    env: { ...process.env, [BACKGROUND]: '1' },
+  })
+  const readiness = await new Promise<Readiness>((resolve, reject) => {
+    child.once('message', (message) => resolve(message as Readiness))
+    child.once('error', reject)
+    child.once('exit', (status, signal) => {
+      resolve({
+        error: `the server ended (${signal ?? `status ${status}`}) before the mount answered: try with -f to see why`,
+        status: 1,
+      })
+    })
+  })
+  if ('error' in readiness) throw new Failure(readiness.error, readiness.status)
+  child.unref()
+  if (child.connected) child.disconnect()
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+/** Which file system a mount serves, said in a way that can be sent to workers; and its making. */
+import type { FileSystem } from '../fs/filesystem.js'
+import type { StackFSShared } from '../fs/stackfs/index.js'
+
+/** What a file system module exports. */
+export interface FileSystemModule {
+  /** Makes the file system; called once in each worker. */
+  default: (options: FactoryOptions) => FileSystem | Promise<FileSystem>
+  /** Says that several instances serve the same tree coherently: one worker per CPU. */
+  concurrency?: 'shared'
+}
+
+/** What a module's factory is told. */
+export interface FactoryOptions {
+  /** SOURCE as it was given on the command line. */
+  source: string
+  /** Absolute. */
+  mountpoint: string
+}
+
+export type FileSystemSource =
+  | { kind: 'stackfs'; shared: StackFSShared }
+  | { kind: 'memfs' }
+  | { kind: 'module'; url: string; options: FactoryOptions }
+
+export interface LoadedFileSystem {
+  fileSystem: FileSystem
+  /** Whether several workers may serve it. */
+  shared: boolean
+}
+
+/** @param worker the worker's number, from 0 */
+export async function loadFileSystem(source: FileSystemSource, worker: number): Promise<LoadedFileSystem> {
+  switch (source.kind) {
+    case 'stackfs': {
+      const { StackFS } = await import('../fs/stackfs/index.js')
+      return { fileSystem: new StackFS({ shared: source.shared, worker }), shared: true }
+    }
+    case 'memfs': {
+      const { MemFS } = await import('../fs/memfs/index.js')
+      return { fileSystem: new MemFS(), shared: false }
+    }
+    case 'module': {
+      const module = (await import(source.url)) as Partial<FileSystemModule>
+      if (typeof module.default !== 'function') {
+        throw new TypeError('the module does not export a factory: export default (options) => fileSystem')
+      }
+      return { fileSystem: await module.default(source.options), shared: module.concurrency === 'shared' }
+    }
+  }
+}

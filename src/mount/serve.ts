@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: MIT
+/**
+ * Serving a mount from worker threads, as the command line does: one worker per CPU where the file
+ * system allows, each on a clone of the device descriptor.
+ *
+ * This, the main thread, serves nothing: it stays free for signals, replaces workers that die, and
+ * ends everything when the mount is gone. None of the ways to end may hang: whoever still waits in
+ * the mount when it must end gets an error.
+ */
+import { getSystemErrorName } from 'node:util'
+import { Worker } from 'node:worker_threads'
+import { OperationCounters } from '../fs/counters.js'
+import * as native from '../native.js'
+import { FUSE_DEV_IOC_CLONE } from '../protocol/constants.js'
+import type { Agreement } from '../protocol/init.js'
+import { Block } from '../protocol/struct.js'
+import { attach, type Attachment } from './attach.js'
+import { openControl, type Control } from './control.js'
+import { atExit } from './exit.js'
+import type { FileSystemSource } from './filesystems.js'
+import { MountError } from './mountpoint.js'
+import type { MountOptions } from './options.js'
+import { kernelReport, type MountReport } from './report.js'
+import { WorkerStates, type FromWorker, type ToWorker, type WorkerSetup } from './worker-protocol.js'
+
+export interface ServeOptions {
+  /** Shown in /proc/mounts unless `fsname` says otherwise. */
+  source: string
+  mountpoint: string
+  fileSystem: FileSystemSource
+  options: MountOptions
+  /** How many workers; default: one per CPU that this process may use, or one. */
+  workers?: number
+  /** Seconds that kernel and file system may take to begin; default 30. */
+  initTimeout?: number
+  /** Seconds that users of the mount get when a signal ends it; default 10. */
+  grace?: number
+  log: (message: string) => void
+}
+
+/** A mount that works. */
+export interface Served {
+  readonly mountpoint: string
+  /** Resolves when all is over. @returns the exit status: 0, or 1 when the file system died */
+  readonly ended: Promise<number>
+}
+
+const DEFAULT_INIT_TIMEOUT = 30
+const DEFAULT_GRACE = 10
+/** A worker that dies more often than so many times in so many milliseconds is not replaced. */
+const MOST_RESTARTS = 5
+const RESTART_WINDOW = 10_000
+/** How long `destroy` may take when the mount is gone, milliseconds. */
+const DESTROY_TIMEOUT = 5000
+/** How long a thread may take to leave the kernel when the process exits, milliseconds. */
+const LEAVE_TIMEOUT = 2000
+const LEAVE_STEP_MICROSECONDS = 200
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** Mounts and serves. @returns when the kernel has been answered FUSE_INIT. @throws MountError */
+export async function serve(options: ServeOptions): Promise<Served> {
+  const supervisor = new Supervisor(options)
+  await supervisor.begin()
+  return supervisor
+}
+
+interface Member {
+  readonly index: number
+  readonly thread: Worker
+  /** Its device descriptor; -1 before it serves. */
+  fd: number
+  /** It has said that its ring ended. */
+  done: boolean
+}
+
+class Supervisor implements Served {
+  mountpoint: string
+  readonly ended: Promise<number>
+  private resolveEnded!: (status: number) => void
+  private readonly cpus = native.cpuList()
+  private readonly states: WorkerStates
+  private readonly stateMemory: SharedArrayBuffer
+  private readonly counters: OperationCounters[] = []
+  private readonly members = new Map<number, Member>()
+  private readonly restarts: number[] = []
+  private attachment: Attachment | null = null
+  private control: Control | null = null
+  private agreement: Agreement | null = null
+  private shared = false
+  private workers: number
+  private ending = false
+  private status = 0
+  private forgetExit: () => void = () => {}
+  private readonly onSignal = (signal: NodeJS.Signals): void => void this.signalled(signal)
+  private signals = 0
+
+  constructor(private readonly options: ServeOptions) {
+    this.mountpoint = options.mountpoint
+    this.ended = new Promise((resolve) => { this.resolveEnded = resolve })
+    this.workers = options.workers ?? this.cpus.length
+    this.stateMemory = WorkerStates.allocate(this.workers)
+    this.states = new WorkerStates(this.stateMemory)
+  }
+
+  async begin(): Promise<void> {
+    const { options } = this
+    this.forgetExit = atExit(() => this.endNow())
+    for (const signal of SIGNALS) process.on(signal, this.onSignal)
+    try {
+      // The file system opens its source before anything is mounted: it may lie under the mountpoint.
+      const first = this.start(0)
+      const loaded = await this.first(first, 'loaded', 'the file system has not been made')
+      this.shared = loaded.shared
+      if (!this.shared) this.workers = 1
+      this.attachment = await attach(options.mountpoint, options.source, options.options)
+      this.mountpoint = this.attachment.mountpoint
+      const initialized = this.first(first, 'initialized', 'the kernel or the file system has not begun')
+      this.give(first)
+      this.agreement = (await initialized).agreement
+      this.control = await openControl(this.attachment.entry.device, {
+        report: () => this.report(),
+        server: { pid: process.pid, exits: true },
+        abort: () => void this.abort(),
+      })
+      for (let index = 1; index < this.workers; index++) this.start(index)
+    } catch (error) {
+      await this.abort()
+      throw error
+    }
+  }
+
+  // Workers ----------------------------------------------------------------------------------------
+
+  private start(index: number): Member {
+    const { options, cpus } = this
+    const counters = (this.counters[index] ??= new OperationCounters())
+    const setup: WorkerSetup = {
+      index,
+      cpu: this.workers > 1 ? cpus[index % cpus.length] : -1,
+      source: options.fileSystem,
+      options: options.options,
+      states: this.stateMemory,
+      counters: counters.memory,
+    }
+    const thread = new Worker(new URL('./worker.js', import.meta.url), { workerData: setup })
+    const member: Member = { index, thread, fd: -1, done: false }
+    this.members.set(index, member)
+    thread.on('message', (message: FromWorker) => this.heard(member, message))
+    thread.on('error', (error) => {
+      options.log(`worker ${index} died: ${error instanceof Error ? error.stack ?? error.message : String(error)}`)
+    })
+    thread.on('exit', () => this.exited(member))
+    return member
+  }
+
+  /** Waits for a worker's message, its end, or the time-out. */
+  private first<T extends FromWorker['type']>(
+    member: Member, type: T, complaint: string,
+  ): Promise<Extract<FromWorker, { type: T }>> {
+    const { initTimeout = DEFAULT_INIT_TIMEOUT } = this.options
+    return new Promise((resolve, reject) => {
+      const onMessage = (message: FromWorker): void => {
+        if (message.type === type) settle(() => resolve(message as Extract<FromWorker, { type: T }>))
+        else if (message.type === 'failed') settle(() => reject(new MountError(message.message)))
+        else if (message.type === 'ended') settle(() => reject(new MountError('unmounted before it was ready')))
+      }
+      const onError = (error: unknown): void => {
+        settle(() => reject(new MountError(error instanceof Error ? error.message : String(error))))
+      }
+      const onExit = (): void => settle(() => reject(new MountError('the file system ended its worker')))
+      const timer = setTimeout(() => {
+        settle(() => reject(new MountError(`${complaint} within ${initTimeout} s`, 'ETIMEDOUT')))
+      }, initTimeout * 1000)
+      const settle = (how: () => void): void => {
+        clearTimeout(timer)
+        member.thread.off('message', onMessage).off('error', onError).off('exit', onExit)
+        how()
+      }
+      member.thread.on('message', onMessage).on('error', onError).on('exit', onExit)
+    })
+  }
+
+  /** Gives a worker its descriptor. */
+  private give(member: Member): void {
+    member.fd = this.cloneDevice()
+    this.tell(member, { type: 'serve', fd: member.fd, agreement: this.agreement ?? undefined })
+  }
+
+  /** A further descriptor of the connection, with a queue of its own: when it is closed, its requests fail at once. */
+  private cloneDevice(): number {
+    const fd = native.openDevice('/dev/fuse')
+    if (fd < 0) throw new MountError(`/dev/fuse can't be opened again: ${getSystemErrorName(fd)}`)
+    const argument = new Block(new ArrayBuffer(8))
+    argument.u32[0] = this.attachment!.fd
+    const cloned = native.ioctl(fd, FUSE_DEV_IOC_CLONE, argument, 0, 4)
+    if (cloned < 0) {
+      native.close(fd)
+      throw new MountError(`the FUSE device can't be cloned: ${getSystemErrorName(cloned)}`)
+    }
+    return fd
+  }
+
+  private tell(member: Member, message: ToWorker): void {
+    member.thread.postMessage(message)
+  }
+
+  private heard(member: Member, message: FromWorker): void {
+    switch (message.type) {
+      case 'loaded':
+        if (this.agreement !== null && !this.ending) this.give(member)
+        return
+      case 'interrupt':
+      case 'retrieved':
+        for (const other of this.members.values()) {
+          // A blocked worker hears nothing, and awaits nothing.
+          if (other !== member && this.states.blockedThread(other.index) === 0) this.tell(other, message)
+        }
+        return
+      case 'log':
+        this.options.log(message.message)
+        return
+      case 'ended':
+        member.done = true
+        void member.thread.terminate()
+    }
+  }
+
+  private exited(member: Member): void {
+    if (member.fd >= 0) native.close(member.fd)
+    member.fd = -1
+    this.states.leave(member.index)
+    if (this.members.get(member.index) === member) this.members.delete(member.index)
+    if (this.ending || member.done) {
+      if (this.members.size === 0) void this.finish()
+      return
+    }
+    if (this.agreement === null) return
+    if (this.shared && this.mayRestart()) {
+      this.options.log(`worker ${member.index} is replaced`)
+      this.start(member.index)
+      return
+    }
+    if (this.members.size > 0) return
+    this.options.log('no worker is left: unmounting')
+    this.status = 1
+    void this.abort()
+  }
+
+  private mayRestart(): boolean {
+    const now = performance.now()
+    while (this.restarts.length > 0 && this.restarts[0] < now - RESTART_WINDOW) this.restarts.shift()
+    this.restarts.push(now)
+    return this.restarts.length <= MOST_RESTARTS
+  }
+
+  // Ending -----------------------------------------------------------------------------------------
+
+  /** The first signal unmounts and lets users finish; the next one does not wait. */
+  private async signalled(signal: NodeJS.Signals): Promise<void> {
+    this.signals++
+    if (this.signals > 1 || this.attachment === null) return this.abort()
+    const { grace = DEFAULT_GRACE, log } = this.options
+    log(`${signal}: unmounting ${this.mountpoint}`)
+    const timer = setTimeout(() => {
+      log(`still in use after ${grace} s: aborting`)
+      void this.abort()
+    }, grace * 1000)
+    void this.ended.then(() => clearTimeout(timer))
+    try {
+      await this.attachment.detach({ lazy: true })
+    } catch (error) {
+      log((error as Error).message)
+      await this.abort()
+    }
+  }
+
+  /** Ends at once: the connection is aborted, whoever waits in the mount gets an error. */
+  private async abort(): Promise<void> {
+    if (this.ending) return
+    this.ending = true
+    // Detaching first, while there is a server: afterwards it would be a dead mount for a moment.
+    await this.attachment?.detach({ force: true }).catch((error: Error) => this.options.log(error.message))
+    Atomics.store(this.states.stop, 0, 1)
+    for (const member of this.members.values()) this.tell(member, { type: 'stop' })
+    const signalling = setInterval(() => this.wake(), 10)
+    const timers = [
+      setTimeout(() => {
+        for (const member of this.members.values()) void member.thread.terminate()
+      }, DESTROY_TIMEOUT),
+      setTimeout(() => void this.finish(), DESTROY_TIMEOUT + LEAVE_TIMEOUT),
+    ]
+    this.wake()
+    if (this.members.size === 0) void this.finish()
+    await this.ended
+    clearInterval(signalling)
+    for (const timer of timers) clearTimeout(timer)
+  }
+
+  /** Interrupts the workers that block in the kernel, which then see that they are to stop. */
+  private wake(): boolean {
+    let blocked = false
+    for (let index = 0; index < this.workers; index++) {
+      const thread = this.states.blockedThread(index)
+      if (thread === 0) continue
+      blocked = true
+      native.signalThread(thread)
+    }
+    return blocked
+  }
+
+  private finished = false
+  private async finish(): Promise<void> {
+    if (this.finished) return
+    this.finished = true
+    this.ending = true
+    // An aborted connection leaves its mount behind, where every access fails.
+    await this.attachment?.detach({ lazy: true }).catch((error: Error) => this.options.log(error.message))
+    this.attachment?.release()
+    await this.control?.close()
+    // A thread that hangs in the kernel is left to the exit of the process, which knows a last resort.
+    if (this.members.size === 0) this.forgetExit()
+    for (const signal of SIGNALS) process.off(signal, this.onSignal)
+    this.resolveEnded(this.status)
+  }
+
+  /** The process is exiting, which waits for all threads: none may stay in the kernel. */
+  private endNow(): void {
+    Atomics.store(this.states.stop, 0, 1)
+    const deadline = performance.now() + LEAVE_TIMEOUT
+    while (this.wake() && performance.now() < deadline) native.sleepMicroseconds(LEAVE_STEP_MICROSECONDS)
+    for (const member of this.members.values()) {
+      if (member.fd >= 0) native.close(member.fd)
+      member.fd = -1
+    }
+    this.attachment?.detachNow()
+    this.control?.closeNow()
+    if (this.wake()) {
+      // A thread that hangs in the kernel for another reason would keep the process for ever.
+      process.kill(process.pid, 'SIGKILL')
+    }
+  }
+
+  // Report -----------------------------------------------------------------------------------------
+
+  private report(): MountReport {
+    const { entry } = this.attachment!
+    return {
+      mountpoint: this.mountpoint,
+      source: entry.source,
+      type: entry.type,
+      rings: 'dev',
+      workers: this.members.size,
+      passthrough: 'off',
+      accel: 'off',
+      operations: OperationCounters.total(this.counters),
+      kernel: kernelReport(entry.device, this.agreement!),
+    }
+  }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+/**
+ * One worker of a mount: serves requests from its own device descriptor on its own thread.
+ *
+ * For a synchronous file system it blocks in the kernel between requests, and sees neither messages
+ * nor timers then; only while an answer is awaited after all (an asynchronous `init`) it runs its
+ * event loop. For others it always does.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import { OperationCounters } from '../fs/counters.js'
+import * as native from '../native.js'
+import { Negotiation } from '../protocol/init.js'
+import type { RingEnd } from '../rings/device.js'
+import { loadFileSystem } from './filesystems.js'
+import { Serving } from './serving.js'
+import { WorkerStates, type FromWorker, type ToWorker, type WorkerSetup } from './worker-protocol.js'
+
+/** Workers' retrieves are numbered apart, so that an answer read by another worker finds its way. */
+const UNIQUES_PER_WORKER = 2 ** 40
+
+const setup = workerData as WorkerSetup
+const port = parentPort!
+const states = new WorkerStates(setup.states)
+
+function tell(message: FromWorker): void {
+  port.postMessage(message)
+}
+
+// A caller's umask must not show in other threads.
+native.unshareFs()
+if (setup.cpu >= 0) native.setAffinity(setup.cpu)
+
+const { fileSystem, shared } = await loadFileSystem(setup.source, setup.index)
+let serving: Serving | null = null
+
+port.on('message', (message: ToWorker) => {
+  switch (message.type) {
+    case 'serve':
+      void serve(message.fd, message.agreement && Negotiation.from(message.agreement))
+      return
+    case 'interrupt':
+      serving?.dispatcher.interrupt(message.unique)
+      return
+    case 'retrieved':
+      serving?.notifier.deliver(message.unique, message.data)
+      return
+    case 'stop':
+      void finish('stopped')
+  }
+})
+tell({ type: 'loaded', shared })
+
+async function serve(fd: number, negotiation: Negotiation | undefined): Promise<void> {
+  serving = new Serving(fd, fileSystem, {
+    options: setup.options,
+    negotiation,
+    counters: new OperationCounters(setup.counters),
+    stop: states.stop,
+    firstUnique: setup.index * UNIQUES_PER_WORKER + 1,
+    onForeignInterrupt: (unique) => tell({ type: 'interrupt', unique }),
+    onForeignNotifyReply: (unique, data) => tell({ type: 'retrieved', unique, data }),
+    log: (message) => tell({ type: 'log', message }),
+  })
+  const { dispatcher, ring } = serving
+  if (negotiation !== undefined) {
+    await dispatcher.adopt()
+    if (!fileSystem.synchronous) return ring.runInEventLoop(finish)
+    return block()
+  }
+  ring.runInEventLoop(finish)
+  try {
+    await dispatcher.initialized
+  } catch (error) {
+    tell({ type: 'failed', message: error instanceof Error ? error.message : String(error) })
+    return
+  }
+  tell({ type: 'initialized', agreement: dispatcher.negotiation.agree() })
+  if (fileSystem.synchronous) whenAnswered(block)
+}
+
+/** Serves from the event loop until no answer is awaited. */
+function whenAnswered(then: () => void): void {
+  const { ring, dispatcher } = serving!
+  const leave = () => {
+    ring.onAnswered = null
+    // The answer may be on its way still in the microtask that told us.
+    setImmediate(() => {
+      if (dispatcher.pendingCount > 0) return whenAnswered(then)
+      if (finishing) return
+      ring.leave()
+      then()
+    })
+  }
+  if (dispatcher.pendingCount === 0) leave()
+  else ring.onAnswered = leave
+}
+
+function block(): void {
+  const { ring } = serving!
+  states.enter(setup.index, native.threadId())
+  const end = ring.runBlocking()
+  states.leave(setup.index)
+  if (end !== 'pending') return void finish(end)
+  ring.runInEventLoop(finish)
+  whenAnswered(block)
+}
+
+let finishing = false
+async function finish(end: RingEnd): Promise<void> {
+  if (finishing) return
+  finishing = true
+  try {
+    await serving?.end()
+  } finally {
+    tell({ type: 'ended', end })
+    port.close()
+  }
+}
