@@ -204,7 +204,8 @@ TEST(open_create_races) {
       children[i] = fork();
       if (children[i] == 0) {
         gate_await(&gate);
-        if (open(path, O_CREAT | O_EXCL | O_WRONLY, 0644) >= 0) __atomic_add_fetch(&tally->winners, 1, __ATOMIC_SEQ_CST);
+        bool won = open(path, O_CREAT | O_EXCL | O_WRONLY, 0644) >= 0;
+        if (won) __atomic_add_fetch(&tally->winners, 1, __ATOMIC_SEQ_CST);
         _exit(0);
       }
     }
