@@ -6,10 +6,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "thread.h"
 
@@ -101,7 +101,7 @@ int Acting::Become(const Thread& thread, bool with_umask) {
   const size_t size = static_cast<size_t>(count);
   const bool same_groups =
       (same_ids && count == 0) ||
-      (size == own_.groups.size() && memcmp(thread.groups, own_.groups.data(), size * sizeof(uint32_t)) == 0);
+      (size == own_.groups.size() && std::equal(own_.groups.begin(), own_.groups.end(), thread.groups));
   if (!same_groups) {
     if (syscall(SYS_setgroups, count, thread.groups) < 0) return -errno;
     groups_changed_ = true;
