@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT
 /** The command line: `efuse COMMAND ...`, or `efuse SOURCE MOUNTPOINT -o ...` as mount(8) calls it. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { doctor } from './doctor.js'
-import { Failure, WrongUsage } from './failure.js'
-import { list, stat } from './inspect.js'
-import { mountCommand, type MountArguments } from './mount.js'
-import { umount } from './umount.js'
+import { Failure } from './failure.js'
+import type { MountArguments } from './mount.js'
 
 const EXIT_FAILED = 1
 const EXIT_USAGE = 2
@@ -20,10 +17,12 @@ function again(value: string, previous: string[]): string[] {
   return [...previous, value]
 }
 
+/** Commands are loaded when they run: one needs what another does without, such as the native addon. */
 function build(): Command {
   const program = new Command('efuse')
     .description('FUSE file systems in TypeScript')
     .exitOverride()
+    .showSuggestionAfterError(false)
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'efuse: ')) })
     .helpCommand(false)
 
@@ -43,30 +42,40 @@ function build(): Command {
     .addOption(new Option('--coherence <kind>', 'who else changes SOURCE')
       .choices(['shared', 'watched', 'exclusive']).default('shared'))
     .option('--metrics <port>', 'serve metrics by HTTP')
-    .action((source: string, mountpoint: string, options: MountArguments) => mountCommand(source, mountpoint, options))
+    .action(async (source: string, mountpoint: string, options: MountArguments) => {
+      await (await import('./mount.js')).mountCommand(source, mountpoint, options)
+    })
 
   program.command('umount')
     .description('unmount; returns when the server has exited')
     .argument('MOUNTPOINT')
     .option('--force', 'even if it is in use: who uses it gets errors', false)
-    .action((mountpoint: string, options: { force: boolean }) => umount(mountpoint, options.force))
+    .action(async (mountpoint: string, options: { force: boolean }) => {
+      await (await import('./umount.js')).umount(mountpoint, options.force)
+    })
 
   program.command('list')
     .description('the mounts that eFuse serves')
     .option('--json', 'as JSON', false)
-    .action((options: { json: boolean }) => list(options.json))
+    .action(async (options: { json: boolean }) => {
+      await (await import('./inspect.js')).list(options.json)
+    })
 
   program.command('stat')
     .description('how a mount is served, and what it was asked')
     .argument('MOUNTPOINT')
     .option('--json', 'as JSON', false)
-    .action((mountpoint: string, options: { json: boolean }) => stat(mountpoint, options.json))
+    .action(async (mountpoint: string, options: { json: boolean }) => {
+      await (await import('./inspect.js')).stat(mountpoint, options.json)
+    })
 
   program.command('doctor')
     .description('what this machine offers, what is missing and how to get it')
     .option('--json', 'as JSON', false)
     .option('--fix', 'mend what can be mended', false)
-    .action((options: { json: boolean; fix: boolean }) => doctor(options))
+    .action(async (options: { json: boolean; fix: boolean }) => {
+      await (await import('./doctor.js')).doctor(options)
+    })
 
   // Settings made on the program are taken over by commands that exist by then only in part.
   for (const command of program.commands) command.copyInheritedSettings(program)
@@ -89,7 +98,7 @@ async function main(): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
     const { message } = error as Error
     process.stderr.write(`efuse: ${message.split('\n')[0]}\n`)
-    return error instanceof WrongUsage ? EXIT_USAGE : error instanceof Failure ? error.status : EXIT_FAILED
+    return error instanceof Failure ? error.status : EXIT_FAILED
   }
 }
 

@@ -37,9 +37,6 @@ export class Attachment {
     readonly mountpoint: string,
     /** As mountinfo shows it. */
     readonly entry: MountEntry,
-    /** Whether fusermount3 made it: then it takes fusermount3 to undo it. */
-    readonly byFusermount: boolean,
-    private readonly socket: number,
     private readonly watcher: Watcher | null,
   ) {}
 
@@ -89,7 +86,6 @@ export class Attachment {
   /** Closes what was kept for the mount. */
   release(): void {
     this.closeDevice()
-    if (this.socket >= 0) native.close(this.socket)
     this.watcher?.close()
   }
 
@@ -111,20 +107,19 @@ export async function attach(path: string, source: string, options: MountOptions
   const device = options.fsname ?? source
   const flags = mountFlags(options)
   const privileged = await mountDirectly(mountpoint, device, flags, options)
-  const { fd, socket } = privileged ?? await mountByFusermount(mountpoint, device, flags, options)
+  const fd = privileged ?? await mountByFusermount(mountpoint, device, flags, options)
   const entry = mountAt(mountpoint.path)
   if (entry === undefined) {
     native.close(fd)
     throw new MountError(`${path} was unmounted while it was being mounted`, 'EINVAL')
   }
-  const watcher = options.autoUnmount && privileged ? watch(entry) : null
-  return new Attachment(fd, mountpoint.path, entry, privileged === null, socket, watcher)
+  return new Attachment(fd, mountpoint.path, entry, options.autoUnmount ? watch(entry) : null)
 }
 
 /** @returns null when that is not for us to do */
 async function mountDirectly(
   mountpoint: Mountpoint, device: string, flags: number, options: MountOptions,
-): Promise<{ fd: number; socket: number } | null> {
+): Promise<number | null> {
   if (process.geteuid!() !== 0) return null
   const fd = openDevice()
   const data = [
@@ -136,7 +131,7 @@ async function mountDirectly(
   ].join(',')
   const type = options.subtype === undefined ? 'fuse' : `fuse.${options.subtype}`
   const errno = native.mount(device, mountpoint.path, type, flags, data)
-  if (errno === 0) return { fd, socket: -1 }
+  if (errno === 0) return fd
   native.close(fd)
   if (errno === -EPERM) return null
   const code = getSystemErrorName(errno)
@@ -155,7 +150,7 @@ function kernelOptions(options: MountOptions): string[] {
 
 async function mountByFusermount(
   mountpoint: Mountpoint, device: string, flags: number, options: MountOptions,
-): Promise<{ fd: number; socket: number }> {
+): Promise<number> {
   if (options.allowOther && process.getuid!() !== 0 && !userAllowOther()) {
     throw new MountError(
       'allow_other is refused to ordinary users: have the line "user_allow_other" added to /etc/fuse.conf', 'EPERM')
@@ -165,10 +160,9 @@ async function mountByFusermount(
     `fsname=${escapeOption(device)}`,
     ...(options.subtype === undefined ? [] : [`subtype=${escapeOption(options.subtype)}`]),
     ...kernelOptions(options),
-    ...(options.autoUnmount ? ['auto_unmount'] : []),
   ]
   try {
-    return await fusermount(mountpoint.path, words.join(','), options.autoUnmount === true)
+    return await fusermount(mountpoint.path, words.join(','))
   } catch (error) {
     if (error instanceof FusermountError) throw new MountError(error.message, 'EPERM', { cause: error })
     throw error
@@ -192,8 +186,9 @@ interface Watcher {
 }
 
 /**
- * auto_unmount for root: a shell that waits at the end of a pipe. However we die, the pipe closes,
- * and what is left of the mount is taken away - if it is still this one.
+ * auto_unmount: a shell that waits at the end of a pipe. However we die, the pipe closes, and what is
+ * left of the mount is taken away, if it is still this one. Fusermount3 has the like, but gives up
+ * when the descriptors of a dying server happen to be closed in the wrong order.
  */
 function watch(entry: MountEntry): Watcher {
   const script = `
@@ -201,7 +196,7 @@ function watch(entry: MountEntry): Watcher {
     read -r _
     while read -r id parent device _; do
       if [ "$id" = "$1" ] && [ "$device" = "$2" ]; then
-        umount -l -c -- "$3" || umount -l -- "$3"
+        umount -l -c -- "$3" || umount -l -- "$3" || fusermount3 -u -z -- "$3" || fusermount -u -z -- "$3"
         break
       fi
     done < /proc/self/mountinfo`

@@ -14,16 +14,8 @@ export class FusermountError extends Error {
   override readonly name = 'FusermountError'
 }
 
-/** What fusermount3 holds: kept while mounted. */
-export interface Handover {
-  /** The device, mounted. */
-  readonly fd: number
-  /** Our end of the socket; with auto_unmount fusermount3 unmounts when it closes. Otherwise -1. */
-  readonly socket: number
-}
-
-/** Mounts. @param options as in -o, escaped */
-export async function fusermount(mountpoint: string, options: string, keepSocket: boolean): Promise<Handover> {
+/** Mounts. @param options as in -o, escaped. @returns the device's descriptor */
+export async function fusermount(mountpoint: string, options: string): Promise<number> {
   const made = native.socketPair()
   if (made < 0) throw new FusermountError('no socket pair for fusermount3')
   const ours = native.result.low
@@ -40,18 +32,10 @@ export async function fusermount(mountpoint: string, options: string, keepSocket
   }
   const complaint = collect(child)
   const fd = native.receiveFd(ours)
-  if (fd < 0) {
-    native.close(ours)
-    throw new FusermountError(explain(await complaint))
-  }
-  if (keepSocket) {
-    child.unref()
-    child.stderr?.destroy()
-    return { fd, socket: ours }
-  }
   native.close(ours)
-  await complaint
-  return { fd, socket: -1 }
+  const text = await complaint
+  if (fd < 0) throw new FusermountError(explain(text))
+  return fd
 }
 
 /** Unmounts. @throws FusermountError saying why not */
@@ -112,6 +96,9 @@ function explain(text: string): string {
   const line = text.trim().split('\n').at(-1) || 'fusermount3 failed without a word'
   if (line.includes('user_allow_other')) {
     return 'allow_other is refused to ordinary users: have the line "user_allow_other" added to /etc/fuse.conf'
+  }
+  if (line.includes('/dev/fuse') && line.includes('Permission denied')) {
+    return 'ordinary users may not open /dev/fuse here: as root, "chmod 666 /dev/fuse"'
   }
   return line
 }

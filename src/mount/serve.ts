@@ -189,7 +189,8 @@ class Supervisor implements Served {
   /** A further descriptor of the connection, with a queue of its own: when it is closed, its requests fail at once. */
   private cloneDevice(): number {
     const fd = native.openDevice('/dev/fuse')
-    if (fd < 0) throw new MountError(`/dev/fuse can't be opened again: ${getSystemErrorName(fd)}`)
+    // fusermount3 may open what we may not: then all workers use its one queue.
+    if (fd < 0) return native.dup(this.attachment!.fd)
     const argument = new Block(new ArrayBuffer(8))
     argument.u32[0] = this.attachment!.fd
     const cloned = native.ioctl(fd, FUSE_DEV_IOC_CLONE, argument, 0, 4)
