@@ -35,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object object) {
   AddThreadCalls(exports);
   AddFileCalls(exports);
   AddMountCalls(exports);
+  AddUringCalls(exports);
   AddConstants(exports);
   return object;
 }

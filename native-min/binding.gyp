@@ -14,6 +14,7 @@
       'mounts.cc',
       'poll.cc',
       'threads.cc',
+      'uring.cc',
     ],
     # One binary for every Node from 20 on.
     'defines': ['NAPI_VERSION=8', 'NODE_ADDON_API_DISABLE_DEPRECATED', 'NAPI_DISABLE_CPP_EXCEPTIONS'],

@@ -57,6 +57,7 @@ void AddPollCalls(Exports& exports);
 void AddThreadCalls(Exports& exports);
 void AddFileCalls(Exports& exports);
 void AddMountCalls(Exports& exports);
+void AddUringCalls(Exports& exports);
 void AddConstants(Exports& exports);
 
 }  // namespace efuse

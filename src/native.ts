@@ -105,6 +105,7 @@ type RegisterCallName =
   | 'fsync' | 'fdatasync' | 'syncfs' | 'fstatfs'
   | 'getxattr' | 'listxattr' | 'setxattr' | 'removexattr' | 'flock' | 'fcntlLock'
   | 'makePrivate' | 'mountSetAttr' | 'receiveFd' | 'socketPair'
+  | 'uringSetup' | 'uringEnter' | 'uringRegisterFile' | 'uringPlaceBuffers'
 
 type Addon = Record<RegisterCallName, RegisterCall> & {
   readonly registers: Int32Array
@@ -1160,5 +1161,63 @@ export function socketPair(): number {
 export function receiveFd(socketFd: number): number {
   registers[1] = socketFd
   addon.receiveFd()
+  return registers[RESULT]
+}
+
+// io_uring ---------------------------------------------------------------------------------------
+
+/**
+ * Makes a ring. Its queues are then mapped with `mapDevice`. io_uring_setup(2)
+ *
+ * @param offset of a `struct io_uring_params`, 120 bytes, in and out
+ * @returns the ring's descriptor
+ */
+export function uringSetup(entries: number, block: Block, offset: number): number {
+  registers[1] = entries
+  registers[2] = idOf(block)
+  registers[3] = offset
+  addon.uringSetup()
+  return registers[RESULT]
+}
+
+/** Submits entries and waits for completions; `signalThread` ends the wait with -EINTR. io_uring_enter(2). @returns entries submitted */
+export function uringEnter(fd: number, toSubmit: number, minComplete: number, flags: number): number {
+  registers[1] = fd
+  registers[2] = toSubmit
+  registers[3] = minComplete
+  registers[4] = flags
+  addon.uringEnter()
+  return registers[RESULT]
+}
+
+/** Makes `file` the ring's registered file 0. io_uring_register(2) */
+export function uringRegisterFile(fd: number, file: number): number {
+  registers[1] = fd
+  registers[2] = file
+  addon.uringRegisterFile()
+  return registers[RESULT]
+}
+
+/**
+ * Points a submission queue entry at two ranges of a block, as FUSE_IO_URING_CMD_REGISTER wants
+ * them: request headers and payload. The kernel keeps their addresses: neither block may be
+ * released while the ring lives.
+ *
+ * @param entry offset of the entry in the mapped submission queue
+ * @param array offset in `block` of 32 bytes for the array that the entry points at
+ */
+export function uringPlaceBuffers(
+  queue: Block, entry: number, array: number,
+  block: Block, first: number, firstLength: number, second: number, secondLength: number,
+): number {
+  registers[1] = idOf(queue)
+  registers[2] = entry
+  registers[3] = registers[5] = idOf(block)
+  registers[4] = array
+  registers[6] = first
+  registers[7] = firstLength
+  registers[8] = second
+  registers[9] = secondLength
+  addon.uringPlaceBuffers()
   return registers[RESULT]
 }

@@ -156,6 +156,12 @@ export class Dispatcher {
     return malformed === 0 ? this.dispatch(exchange) : this.refuse(exchange, -malformed)
   }
 
+  /** Parses and serves a request whose parts lie apart: see Exchange.parseParts. */
+  receiveParts(exchange: Exchange, header: number, args: number, payload: number, payloadLength: number): Outcome {
+    const malformed = exchange.parseParts(header, args, payload, payloadLength, this.negotiation)
+    return malformed === 0 ? this.dispatch(exchange) : this.refuse(exchange, -malformed)
+  }
+
   /** Answers a request that can't be served. @param errno positive */
   refuse(exchange: Exchange, errno: number): Outcome {
     if (exchange.operation?.reply === 'none') return Outcome.Silent
@@ -216,9 +222,13 @@ export class Dispatcher {
   private serveProtocol(exchange: Exchange): Outcome {
     switch (exchange.opcode) {
       case FuseOpcode.FUSE_FORGET:
-        return this.forget(exchange, (forget) => forget(requestOf(exchange) as ForgetRequest))
+        if (this.fileSystem.forget) this.forgetOne(requestOf(exchange) as ForgetRequest)
+        this.counters.record(exchange.opcode, false)
+        return Outcome.Silent
       case FuseOpcode.FUSE_BATCH_FORGET:
-        return this.forget(exchange, (forget) => forEachForget(exchange, forget))
+        if (this.fileSystem.forget) forEachForget(exchange, this.forgetOne)
+        this.counters.record(exchange.opcode, false)
+        return Outcome.Silent
       case FuseOpcode.FUSE_INTERRUPT: {
         const { unique, unique_low, unique_high } = requestOf(exchange) as InterruptRequest
         this.counters.record(exchange.opcode, false)
@@ -245,16 +255,18 @@ export class Dispatcher {
     }
   }
 
-  private forget(exchange: Exchange, each: (forget: (request: ForgetRequest) => void) => void): Outcome {
-    const { fileSystem } = this
-    this.counters.record(exchange.opcode, false)
-    if (fileSystem.forget === undefined) return Outcome.Silent
+  /** One failure must not keep the rest of a batch from being forgotten. */
+  private readonly forgetOne = (request: ForgetRequest): void => {
     try {
-      each((request) => fileSystem.forget!(request))
+      const result: unknown = this.fileSystem.forget!(request)
+      if (isThenable(result)) Promise.resolve(result).catch(this.forgetFailed)
     } catch (error) {
-      this.options.onHandlerError?.(error, 'FUSE_FORGET')
+      this.forgetFailed(error)
     }
-    return Outcome.Silent
+  }
+
+  private readonly forgetFailed = (error: unknown): void => {
+    this.options.onHandlerError?.(error, 'FUSE_FORGET')
   }
 
   private init(exchange: Exchange): Outcome {

@@ -102,6 +102,8 @@ export class Exchange {
     readonly block: Block,
     readonly replyArea: number,
     readonly dataArea: number,
+    /** End of the memory that is this exchange's. */
+    private readonly limit: number = block.length,
   ) {}
 
   get uniqueLow(): number {
@@ -133,6 +135,27 @@ export class Exchange {
     this.extensions = end
     this.extensionsLength = extensions
     return this.parsePayload(operation, argsSize, this.args + argsSize, end)
+  }
+
+  /**
+   * Finds the parts of a request whose header, fixed struct and payload lie apart, as io_uring's
+   * rings hand it out.
+   * @param payloadLength bytes of names, data and extensions
+   * @returns 0, or a negated errno that the request must be answered with
+   */
+  parseParts(header: number, args: number, payload: number, payloadLength: number, dialect: Dialect): number {
+    const { u32, u16 } = this.block
+    const word = header >>> 2
+    this.begin(header, u32[word + 1])
+    const operation = this.operation
+    if (operation === undefined) return -ENOSYS
+    this.args = args
+    const extensions = u16[(word << 1) + 18] * 8
+    if (extensions > payloadLength || payload + payloadLength > this.limit) return -EIO
+    const end = payload + payloadLength - extensions
+    this.extensions = end
+    this.extensionsLength = extensions
+    return this.parsePayload(operation, this.expectedArgsSize(operation, dialect, 64), payload, end)
   }
 
   /** Resets what the last request left. */
@@ -192,7 +215,7 @@ export class Exchange {
         ? this.dataArea
         : ((end + this.extensionsLength + OUT_HEADER_SIZE + 7) & ~7)
       this.reply = place
-      this.replyCapacity = Math.max(0, this.block.length - place)
+      this.replyCapacity = Math.max(0, this.limit - place)
     }
     return 0
   }

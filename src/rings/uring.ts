@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: MIT
+/**
+ * FUSE over io_uring: requests arrive as completions, replies leave as submissions, and one system
+ * call does both. The kernel puts a request into the ring entry of the CPU it was made on.
+ *
+ * An entry has a page for the headers and a payload as large as the largest transfer; both stay
+ * registered with the kernel. Submission and completion queues are shared memory, read and written
+ * here in place. FORGET, INTERRUPT and notifications still go over /dev/fuse: a DeviceRing must run
+ * beside. The kernel uses the rings once every queue (one per possible CPU) has an entry.
+ *
+ * Linux: Documentation/filesystems/fuse-io-uring.rst, io_uring(7)
+ */
+import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { getSystemErrorName } from 'node:util'
+import * as native from '../native.js'
+import { FuseUringCmd, FUSE_URING_IN_OUT_HEADER_SZ, FUSE_URING_OP_IN_OUT_SZ } from '../protocol/constants.js'
+import { Exchange, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
+import { Block } from '../protocol/struct.js'
+import { fuse_uring_ent_in_out, fuse_uring_req_header } from '../protocol/structs.js'
+import type { RequestServer, RingEnd } from './device.js'
+
+const { EBUSY, ECONNABORTED, EAGAIN, EINTR, ENOTCONN } = constants.errno
+const PAGE_SIZE = 4096
+
+// An entry's first page: the headers that the kernel writes, the area for small replies, the iovecs
+const ARGS = FUSE_URING_IN_OUT_HEADER_SZ
+const ENT_IN_OUT = FUSE_URING_IN_OUT_HEADER_SZ + FUSE_URING_OP_IN_OUT_SZ
+const COMMIT_ID_WORD = (ENT_IN_OUT + 8) >>> 2
+const PAYLOAD_SIZE_WORD = (ENT_IN_OUT + 16) >>> 2
+const SMALL_REPLIES = 1024
+const IOVECS = 2048
+
+// io_uring.h
+const IORING_OP_URING_CMD = 46
+const IOSQE_FIXED_FILE = 1
+const IORING_SETUP_CQSIZE = 1 << 3
+const IORING_SETUP_SUBMIT_ALL = 1 << 7
+const IORING_SETUP_SQE128 = 1 << 10
+const IORING_SETUP_SINGLE_ISSUER = 1 << 12
+const IORING_SETUP_DEFER_TASKRUN = 1 << 13
+const IORING_ENTER_GETEVENTS = 1
+const IORING_OFF_SQES = 0x10000000
+const SQE_BYTES = 128
+const SQE_WORDS = SQE_BYTES / 4
+const CQE_WORDS = 4
+
+// Word offsets in struct io_uring_params
+const PARAMS_CQ_ENTRIES = 1
+const PARAMS_FLAGS = 2
+const PARAMS_SQ_ENTRIES = 0
+const PARAMS_SQ_OFF = 10
+const PARAMS_CQ_OFF = 20
+
+/** After so many waits in a row without a request in time, looking before sleeping is not worth it ... */
+const MISSES = 4
+/** ... for so many requests. */
+const PLAIN_ROUNDS = 256
+
+/** What serves the requests; the Dispatcher of src/fs does. */
+export interface PartsServer extends RequestServer {
+  receiveParts(exchange: Exchange, header: number, args: number, payload: number, payloadLength: number): Outcome
+}
+
+export interface UringRingOptions {
+  /** Bytes of the largest read or write. */
+  maxTransfer: number
+  /** Entries per queue: requests that one CPU may have with the server at a time. */
+  depth: number
+  /** A word that becomes other than 0 when the ring is to stop. Shared with whoever signals the thread. */
+  stop?: Int32Array
+}
+
+/** The kernel can't do this: serve over /dev/fuse instead. */
+export class UringUnavailableError extends Error {
+  override readonly name = 'UringUnavailableError'
+  constructor(what: string, errno: number) {
+    super(`${what}: ${getSystemErrorName(errno)}`)
+  }
+}
+
+/** Queues that the kernel wants: one per possible CPU. sysfs-devices-system-cpu */
+export function queueCount(): number {
+  const possible = readFileSync('/sys/devices/system/cpu/possible', 'utf8').trim()
+  return Math.max(...possible.split(/[-,]/).map(Number)) + 1
+}
+
+class UringExchange extends Exchange {
+  constructor(
+    block: Block,
+    readonly entry: number,
+    readonly queue: number,
+    readonly page: number,
+    readonly payload: number,
+    payloadLength: number,
+  ) {
+    super(block, page + SMALL_REPLIES, payload, payload + payloadLength)
+  }
+}
+
+export class UringRing {
+  /** The ring's descriptor: readable when requests are there. */
+  readonly fd: number
+  private readonly memory: Block
+  private readonly rings: Block
+  private readonly queue: Block
+  private readonly exchanges: UringExchange[] = []
+  private readonly stop: Int32Array
+  // Word indexes into the shared rings
+  private readonly sqTail: number
+  private readonly sqMask: number
+  private readonly cqHead: number
+  private readonly cqTail: number
+  private readonly cqMask: number
+  private readonly cqEntries: number
+  /** Our tail of the submission queue, and how much of it the kernel has not taken yet. */
+  private tail = 0
+  private toSubmit = 0
+  private end: RingEnd | null = null
+  private failure: Error | null = null
+  private draining = false
+  private poller: native.Poller | null = null
+  private onEnd: ((end: RingEnd) => void) | null = null
+
+  /**
+   * @param device the mount's /dev/fuse descriptor
+   * @param queues the queues (CPUs) that this ring serves
+   * @throws UringUnavailableError
+   */
+  constructor(
+    device: number,
+    queues: readonly number[],
+    private readonly server: PartsServer,
+    options: UringRingOptions,
+  ) {
+    this.stop = options.stop ?? new Int32Array(1)
+    const count = queues.length * options.depth
+    const params = new Block(new ArrayBuffer(128))
+    const sqEntries = 2 ** Math.ceil(Math.log2(Math.max(count, 1)))
+    params.u32[PARAMS_CQ_ENTRIES] = sqEntries * 2
+    params.u32[PARAMS_FLAGS] = IORING_SETUP_SQE128 | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE
+      | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
+    this.fd = native.uringSetup(sqEntries, params, 0)
+    if (this.fd < 0) throw new UringUnavailableError('io_uring_setup', this.fd)
+    try {
+      const registered = native.uringRegisterFile(this.fd, device)
+      if (registered < 0) throw new UringUnavailableError('io_uring_register', registered)
+      const sq = params.u32.subarray(PARAMS_SQ_OFF, PARAMS_SQ_OFF + 10)
+      const cq = params.u32.subarray(PARAMS_CQ_OFF, PARAMS_CQ_OFF + 10)
+      const [sqHeadOffset, sqTailOffset, sqMaskOffset, , , , sqArrayOffset] = sq
+      const [cqHeadOffset, cqTailOffset, cqMaskOffset, , , cqesOffset] = cq
+      const ringBytes = Math.max(
+        sqArrayOffset + params.u32[PARAMS_SQ_ENTRIES] * 4, cqesOffset + params.u32[PARAMS_CQ_ENTRIES] * 16,
+      )
+      this.rings = native.mapDevice(this.fd, 0, 0, ringBytes, true)
+      this.queue = native.mapDevice(this.fd, IORING_OFF_SQES, 0, params.u32[PARAMS_SQ_ENTRIES] * SQE_BYTES, true)
+      const { u32 } = this.rings
+      for (let i = 0; i < params.u32[PARAMS_SQ_ENTRIES]; i++) u32[(sqArrayOffset >>> 2) + i] = i
+      this.sqTail = sqTailOffset >>> 2
+      this.sqMask = u32[sqMaskOffset >>> 2]
+      this.cqHead = cqHeadOffset >>> 2
+      this.cqTail = cqTailOffset >>> 2
+      this.cqMask = u32[cqMaskOffset >>> 2]
+      this.cqEntries = cqesOffset >>> 2
+      this.tail = u32[sqHeadOffset >>> 2]
+
+      const payloadLength = Math.ceil(Math.max(options.maxTransfer, 32 * PAGE_SIZE) / PAGE_SIZE) * PAGE_SIZE
+      const entryLength = PAGE_SIZE + payloadLength
+      this.memory = native.allocate(count * entryLength)
+      for (let entry = 0; entry < count; entry++) {
+        const page = entry * entryLength
+        const exchange = new UringExchange(
+          this.memory, entry, queues[Math.floor(entry / options.depth)], page, page + PAGE_SIZE, payloadLength,
+        )
+        this.exchanges.push(exchange)
+        this.prepare(exchange, FuseUringCmd.FUSE_IO_URING_CMD_REGISTER, 0, 0)
+        native.uringPlaceBuffers(
+          this.queue, ((this.tail - 1) & this.sqMask) * SQE_BYTES, page + IOVECS, this.memory,
+          page, fuse_uring_req_header.size, exchange.payload, payloadLength,
+        )
+      }
+    } catch (error) {
+      native.close(this.fd)
+      throw error
+    }
+    server.onComplete = (exchange) => this.complete(exchange as UringExchange)
+  }
+
+  /**
+   * Offers the entries to the kernel: requests come from now on, once all queues have done so. To be
+   * called on the thread that will serve them.
+   * @throws UringUnavailableError
+   */
+  register(): void {
+    this.publish()
+    const count = this.toSubmit
+    const submitted = this.submit(0)
+    if (submitted !== count) throw new UringUnavailableError('io_uring_enter', submitted < 0 ? submitted : -EAGAIN)
+    // What can't be registered completes at once.
+    const { i32 } = this.rings
+    const head = i32[this.cqHead]
+    if (Atomics.load(i32, this.cqTail) !== head) {
+      const result = i32[this.cqEntries + (head & this.cqMask) * CQE_WORDS + 2]
+      if (result < 0) throw new UringUnavailableError('registering a ring entry', result)
+    }
+  }
+
+  /** Serves requests on this thread, which does nothing else, until the ring ends. */
+  runBlocking(): RingEnd {
+    const { stop } = this
+    const { i32 } = this.rings
+    let misses = 0
+    let plain = 0
+    for (;;) {
+      if (stop[0] !== 0) return 'stopped'
+      // Submitting and then looking once, before going to sleep, pays when the next request is
+      // usually there already; when it is not, the extra system call does not.
+      let result = 0
+      if (plain > 0) {
+        plain--
+        result = this.submit(1)
+      } else {
+        if (this.toSubmit > 0) result = this.submit(0)
+        if (Atomics.load(i32, this.cqTail) !== i32[this.cqHead]) {
+          misses = 0
+        } else {
+          if (++misses >= MISSES) {
+            plain = PLAIN_ROUNDS
+            misses = 0
+          }
+          result = this.submit(1)
+        }
+      }
+      if (result < 0 && result !== -EINTR && result !== -EAGAIN && result !== -EBUSY) {
+        throw new Error(`io_uring_enter: ${getSystemErrorName(result)}`)
+      }
+      this.drain()
+      if (this.failure !== null) throw this.failure
+      if (this.end !== null) return this.end
+      if (this.server.pendingCount > 0) return 'pending'
+    }
+  }
+
+  /**
+   * Serves requests from this thread's event loop until the ring ends or `leave` is called.
+   * @param onEnd called once, from the event loop
+   */
+  runInEventLoop(onEnd: (end: RingEnd) => void): void {
+    this.onEnd = onEnd
+    this.poller = native.pollReadable(this.fd, () => this.turn())
+    this.turn()
+  }
+
+  /** Ends `runInEventLoop`: no further request is taken, `onEnd` is not called. */
+  leave(): void {
+    this.poller?.close()
+    this.poller = null
+    this.onEnd = null
+  }
+
+  /** Closes the ring: the kernel takes its entries back. The memory goes with the ring's last user. */
+  close(): void {
+    this.leave()
+    native.close(this.fd)
+    native.release(this.rings)
+    native.release(this.queue)
+    native.release(this.memory)
+  }
+
+  private turn(): void {
+    if (this.stop[0] !== 0) return this.finish('stopped')
+    // With deferred task work the completions are made by asking for them.
+    this.submit(0)
+    this.drain()
+    if (this.toSubmit > 0) this.submit(0)
+    if (this.failure !== null) throw this.failure
+    if (this.end !== null) this.finish(this.end)
+  }
+
+  private finish(end: RingEnd): void {
+    const { onEnd } = this
+    this.leave()
+    onEnd?.(end)
+  }
+
+  /** Serves all requests that are there, and puts their replies into the submission queue. */
+  private drain(): void {
+    const { rings, server, exchanges, memory } = this
+    const { i32, u32 } = rings
+    this.draining = true
+    let head = i32[this.cqHead]
+    while (head !== Atomics.load(i32, this.cqTail)) {
+      const completion = this.cqEntries + (head & this.cqMask) * CQE_WORDS
+      const entry = u32[completion]
+      const result = i32[completion + 2]
+      head = (head + 1) | 0
+      Atomics.store(i32, this.cqHead, head)
+      if (result < 0) {
+        if (result === -ENOTCONN) this.end = 'unmounted'
+        else if (result === -ECONNABORTED) this.end = 'aborted'
+        else if (result !== -EAGAIN && result !== -EINTR) {
+          this.failure = new Error(`a ring entry failed: ${getSystemErrorName(result)}`)
+        }
+        continue
+      }
+      const exchange = exchanges[entry]
+      const { page, payload } = exchange
+      const payloadLength = memory.u32[(page >>> 2) + PAYLOAD_SIZE_WORD]
+      const outcome = server.receiveParts(exchange, page, page + ARGS, payload, payloadLength)
+      if (outcome === Outcome.Pending) continue
+      // No request on a ring goes unanswered: its entry would be lost.
+      if (outcome === Outcome.Silent) exchange.replyLength = 0
+      this.commit(exchange)
+    }
+    this.draining = false
+    this.publish()
+  }
+
+  /** Sends the reply of an exchange that was pending. */
+  private complete(exchange: UringExchange): void {
+    this.commit(exchange)
+    if (this.draining) return
+    this.publish()
+    this.submit(0)
+  }
+
+  /** Writes the reply where the kernel looks for it, and its submission. */
+  private commit(exchange: UringExchange): void {
+    const { memory } = this
+    const { page, payload, reply } = exchange
+    const { u32, i32 } = memory
+    const word = page >>> 2
+    const length = exchange.error === 0 ? exchange.replyLength : 0
+    if (length > 0 && reply !== payload) copyDown(memory, reply, payload, length)
+    // The unique stays where it is: fuse_in_header and fuse_out_header have it in the same place.
+    u32[word] = OUT_HEADER_SIZE
+    i32[word + 1] = exchange.error
+    u32[word + PAYLOAD_SIZE_WORD] = length
+    this.prepare(
+      exchange, FuseUringCmd.FUSE_IO_URING_CMD_COMMIT_AND_FETCH, u32[word + COMMIT_ID_WORD], u32[word + COMMIT_ID_WORD + 1],
+    )
+  }
+
+  /** Fills the next submission queue entry with a FUSE command about a ring entry. */
+  private prepare(exchange: UringExchange, command: number, commitLow: number, commitHigh: number): void {
+    const { u32 } = this.queue
+    const at = (this.tail & this.sqMask) * SQE_WORDS
+    u32[at] = IORING_OP_URING_CMD | (IOSQE_FIXED_FILE << 8)
+    u32[at + 1] = 0
+    u32[at + 2] = command
+    u32[at + 3] = 0
+    u32[at + 4] = 0
+    u32[at + 5] = 0
+    u32[at + 6] = 0
+    u32[at + 7] = 0
+    u32[at + 8] = exchange.entry
+    u32[at + 9] = 0
+    u32[at + 10] = 0
+    u32[at + 11] = 0
+    // struct fuse_uring_cmd_req: flags, commit_id, qid
+    u32[at + 12] = 0
+    u32[at + 13] = 0
+    u32[at + 14] = commitLow
+    u32[at + 15] = commitHigh
+    u32[at + 16] = exchange.queue
+    u32[at + 17] = 0
+    this.tail = (this.tail + 1) | 0
+    this.toSubmit++
+  }
+
+  private publish(): void {
+    Atomics.store(this.rings.i32, this.sqTail, this.tail)
+  }
+
+  private submit(minComplete: number): number {
+    const submitted = native.uringEnter(this.fd, this.toSubmit, minComplete, IORING_ENTER_GETEVENTS)
+    if (submitted > 0) this.toSubmit -= submitted
+    return submitted
+  }
+}
+
+/** Copies a reply to the payload's start: small ones word by word, which costs less than a call. */
+function copyDown(memory: Block, from: number, to: number, length: number): void {
+  if (length > REPLY_AREA_SIZE) {
+    memory.u8.copyWithin(to, from, from + length)
+    return
+  }
+  const { u32 } = memory
+  for (let i = 0, words = (length + 3) >>> 2; i < words; i++) u32[(to >>> 2) + i] = u32[(from >>> 2) + i]
+}
+
+if (IOVECS + 32 > PAGE_SIZE || SMALL_REPLIES + REPLY_AREA_SIZE > IOVECS || ENT_IN_OUT + fuse_uring_ent_in_out.size > SMALL_REPLIES) {
+  throw new Error('the parts of a ring entry overlap')
+}
