@@ -891,6 +891,8 @@ export class StackFS implements FileSystem {
 
   private victimLow = 0
   private victimHigh = 0
+  /** The name that is to go is its last, as far as can be known before. */
+  private victimIsDoomed = false
 
   /**
    * Before a name goes: makes sure that its inode, if the kernel knows it, has a descriptor that
@@ -909,24 +911,26 @@ export class StackFS implements FileSystem {
     if (known < 0 || this.isRoot()) return -1
     this.victimLow = identity.nodeidLow
     this.victimHigh = identity.nodeidHigh
-    const links = scratch.u32[STX_NLINK]
+    this.victimIsDoomed = scratch.u32[STX_NLINK] <= 1 || (scratch.u16[STX_MODE_HALF] & S_IFMT) === S_IFDIR
     const fd = table.fdOf(this.victimLow, this.victimHigh, 2, identity)
     if (fd === NO_ENTRY) return -1
     const held = fd === NO_DESCRIPTOR ? this.openAgain(this.victimLow, this.victimHigh, 2) : fd
     if (held < 0) return -1
-    if (links <= 1 || !shared.byHandle) table.setPinned(this.victimLow, this.victimHigh, true)
+    if (this.victimIsDoomed || !shared.byHandle) table.setPinned(this.victimLow, this.victimHigh, true)
     return held
   }
 
   /** After the name went, or did not. */
   private releaseVictim(fd: number, gone: boolean): void {
     const { scratch, table, shared } = this
+    if (!gone) {
+      if (this.victimIsDoomed || !shared.byHandle) table.setPinned(this.victimLow, this.victimHigh, false)
+      return
+    }
+    if (this.victimIsDoomed || !shared.byHandle) return
+    // It had other names before: another worker may have removed those at the same time.
     if (native.fstatx(fd, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, scratch, STAT) < 0) return
-    const { u32, u16 } = scratch
-    const isDirectory = (u16[STX_MODE_HALF] & S_IFMT) === S_IFDIR
-    const nameless = gone && (u32[STX_NLINK] === 0 || isDirectory)
-    if (shared.byHandle) table.setPinned(this.victimLow, this.victimHigh, nameless)
-    else if (!gone) table.setPinned(this.victimLow, this.victimHigh, false)
+    if (scratch.u32[STX_NLINK] === 0) table.setPinned(this.victimLow, this.victimHigh, true)
   }
 
   /** After a rename, without handles: where the inode is now. */
