@@ -7,7 +7,9 @@
  * allocates nothing. Reply objects come zeroed, with the mount's time-outs filled in.
  */
 import { constants } from 'node:os'
-import { FuseOpcode, S_IFDIR } from './constants.js'
+import {
+  FuseOpcode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
+} from './constants.js'
 import type { Exchange } from './exchange.js'
 import { OUT_HEADER_SIZE } from './exchange.js'
 import { REPLY_SIZE, type ReplyKind } from './operations.js'
@@ -140,13 +142,29 @@ export function splitTimeout(timeout: number): { seconds: number; nanoseconds: n
   return { seconds, nanoseconds: Math.min(999_999_999, Math.floor((timeout % 1) * 1e9) || 0) }
 }
 
+/** The largest size that the kernel takes, bytes. */
+const MAX_SIZE = 0x7fffffffffffffffn
+/** The longest name that every kernel takes in a listing, bytes. */
+const MAX_LISTED_NAME = 1024
+
+/** The kernel answers EIO to attributes it can't believe, and says no more; here it is said. */
+function checkAttr(attr: Attr): void {
+  const { mode, size = 0 } = attr
+  switch (mode & S_IFMT) {
+    case S_IFREG: case S_IFDIR: case S_IFLNK: case S_IFCHR: case S_IFBLK: case S_IFIFO: case S_IFSOCK: break
+    default: throw new TypeError(`mode ${mode} has no file type: it is S_IFREG, S_IFDIR, ... and permissions`)
+  }
+  if (!(size >= 0 && size <= MAX_SIZE)) throw new RangeError(`size ${size} is not in 0 .. 2^63 - 1`)
+}
+
 /** Writes attributes into a fuse_attr. @param nodeid the default for `ino` */
 export function encodeAttr(view: ViewOf<typeof s.fuse_attr>, attr: Attr, nodeid: number | bigint): void {
+  checkAttr(attr)
   setWide(view, 'ino', attr.ino ?? nodeid)
   setWide(view, 'size', attr.size)
   setWide(view, 'blocks', attr.blocks ?? Math.ceil(Number(attr.size ?? 0) / 512))
   view.mode = attr.mode
-  view.nlink = attr.nlink ?? ((attr.mode & 0o170000) === S_IFDIR ? 2 : 1)
+  view.nlink = attr.nlink ?? ((attr.mode & S_IFMT) === S_IFDIR ? 2 : 1)
   view.uid = attr.uid ?? 0
   view.gid = attr.gid ?? 0
   view.rdev = attr.rdev ?? 0
@@ -362,6 +380,12 @@ export type LseekReply = InstanceType<typeof LseekReply>
 export const InitReply = structReply(s.fuse_init_out, () => {})
 export type InitReply = InstanceType<typeof InitReply>
 
+function bytesOf(bytes: Bytes): Uint8Array {
+  if (typeof bytes === 'string') return UTF8.encode(bytes)
+  if (bytes?.BYTES_PER_ELEMENT === 1) return bytes
+  throw new TypeError('an answer of bytes is a Uint8Array or a string')
+}
+
 /** A reply of bytes: what was read, a link's target. */
 export class DataReply extends Reply {
   /** Bytes that may be written from `offset`: what the caller asked for, or less. */
@@ -397,8 +421,8 @@ export class DataReply extends Reply {
 
   /** Appends bytes. @returns how many fitted */
   write(bytes: Bytes): number {
-    const source = typeof bytes === 'string' ? UTF8.encode(bytes) : bytes
-    const count = Math.min(source.length, this.capacity - this.length)
+    const source = bytesOf(bytes)
+    const count = Math.max(0, Math.min(source.length, this.capacity - this.length))
     this.exchange.block.u8.set(count === source.length ? source : source.subarray(0, count), this.offset + this.length)
     this.length += count
     return count
@@ -412,6 +436,12 @@ export class DataReply extends Reply {
 
 /** A value or a list of names, or, when the caller asked for it, only its size. */
 export class XattrReply extends DataReply {
+  override prepare(size: number): void {
+    super.prepare(size)
+    // A handler that has nothing to say says "0 bytes", which has a form of its own here.
+    if (this.sizeOnly) this.setSize(0)
+  }
+
   /** Whether only the size is wanted: call `setSize`. */
   get sizeOnly(): boolean {
     return this.requestedSize() === 0
@@ -426,9 +456,7 @@ export class XattrReply extends DataReply {
   }
 
   override encode(value: Bytes | readonly string[]): void {
-    const bytes = typeof value === 'string' ? UTF8.encode(value)
-      : value instanceof Uint8Array ? value
-        : UTF8.encode(value.map((name) => `${name}\0`).join(''))
+    const bytes = bytesOf(Array.isArray(value) ? value.map((name) => `${name}\0`).join('') : value as Bytes)
     if (this.sizeOnly) this.setSize(bytes.length)
     else if (bytes.length > this.capacity) this.exchange.fail(bytes.length > 65536 ? E2BIG : ERANGE)
     else super.encode(bytes)
@@ -453,6 +481,7 @@ export class IoctlReply extends DataReply {
   }
 }
 
+const SLASH = 0x2f
 const DIRENT_SIZE = s.fuse_dirent.size
 
 /** A directory listing, of plain records (FUSE_READDIR) or with inodes (FUSE_READDIRPLUS). */
@@ -504,11 +533,14 @@ export class DirectoryReply extends DataReply {
    * @returns false when the reply is full
    */
   add(item: Dirent, fallbackOffset: number): boolean {
-    const name = typeof item.name === 'string' ? UTF8.encode(item.name) : item.name
+    const name = bytesOf(item.name)
+    if (name.length === 0 || name.length > MAX_LISTED_NAME || name.includes(SLASH) || name.includes(0)) {
+      throw new RangeError('a name in a listing has 1 to 1024 bytes, none of them a slash or NUL')
+    }
     if (!this.next(name.length)) return false
     setWide(this.dirent, 'ino', item.ino ?? item.entry?.attr.ino ?? item.entry?.nodeid ?? 0xffffffff)
     setWide(this.dirent, 'off', item.offset ?? fallbackOffset)
-    this.dirent.type = ((item.mode ?? item.entry?.attr.mode ?? 0) & 0o170000) >>> 12
+    this.dirent.type = ((item.mode ?? item.entry?.attr.mode ?? 0) & S_IFMT) >>> 12
     this.block.u8.set(name, this.nameOffset)
     if (this.plus && item.entry) encodeEntry(this.entry as ViewOf<typeof s.fuse_entry_out>, item.entry)
     return true

@@ -13,7 +13,8 @@ import { OPERATION_BY_OPCODE } from './operations.js'
 import { defineFields, View, type Block, type Fields, type FieldsOf, type Struct } from './struct.js'
 import * as s from './structs.js'
 
-const UTF8 = new TextDecoder('utf-8')
+// A byte order mark at the start of a name is part of the name.
+const UTF8 = new TextDecoder('utf-8', { ignoreBOM: true })
 const TWO_32 = 4294967296
 
 /** What every request has. */
@@ -46,6 +47,13 @@ export class Request extends View {
   }
   /** The caller's file system group id. */
   get gid(): number {
+    return this.u32[(this.exchange.header >>> 2) + 7]
+  }
+  /** The same as `uid` and `gid`, under names that no struct has: a setattr's `uid` is the new owner. */
+  get callerUid(): number {
+    return this.u32[(this.exchange.header >>> 2) + 6]
+  }
+  get callerGid(): number {
     return this.u32[(this.exchange.header >>> 2) + 7]
   }
   /** The caller's thread id, as the server's pid namespace sees it; 0 when it has none there. */
@@ -223,6 +231,7 @@ type FieldsOfStruct<S> = S extends Struct<infer F extends Fields> ? Readonly<Fie
 export type LookupRequest = Request & Named
 export type ForgetRequest = Request & FieldsOfStruct<typeof s.fuse_forget_in>
 export type GetattrRequest = Request & FieldsOfStruct<typeof s.fuse_getattr_in>
+/** `uid` and `gid` are those to be set; the caller's are `callerUid` and `callerGid`. */
 export type SetattrRequest = Request & FieldsOfStruct<typeof s.fuse_setattr_in>
 export type ReadlinkRequest = Request
 /** `name` is the link's name, `name2` its target. */

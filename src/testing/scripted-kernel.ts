@@ -139,7 +139,7 @@ const DATA_AREA = 8192
 /** Where the ring puts a request: so that a WRITE's data begins at the data area. */
 const HEADER = DATA_AREA - IN_HEADER_SIZE - s.fuse_write_in.size
 const UTF8_ENCODER = new TextEncoder()
-const UTF8_DECODER = new TextDecoder()
+const UTF8_DECODER = new TextDecoder('utf-8', { ignoreBOM: true })
 const ALL_FLAGS = Object.values(FuseInitFlag).reduce((all, bit) => all | (1n << BigInt(bit)), 0n)
 const NO_BYTES = new Uint8Array(0)
 
@@ -239,7 +239,10 @@ export class ScriptedKernel {
     const padded = new Uint8Array(IN_HEADER_SIZE)
     padded.set(message.subarray(0, IN_HEADER_SIZE))
     const { opcode, unique, nodeid } = decode(s.fuse_in_header, padded, 0)
-    const request: SentRequest = { opcode: Number(opcode), unique, nodeid, body: message.slice(IN_HEADER_SIZE) }
+    const request: SentRequest = {
+      // Less than a header is no request, whatever its first bytes are: no kernel sends it, a fuzzer does.
+      opcode: message.length < IN_HEADER_SIZE ? 0 : Number(opcode), unique, nodeid, body: message.slice(IN_HEADER_SIZE),
+    }
     return new Promise((resolve, reject) => {
       this.inFlight.set(exchange, { request, resolve, reject })
       const outcome = this.dispatcher.receive(exchange, HEADER, message.length)
@@ -325,8 +328,7 @@ export class ScriptedKernel {
     try {
       this.options.onAnswered?.(exchange)
       const operation = OPERATION_BY_OPCODE[flight.request.opcode]
-      // A kernel sends nothing shorter than a header; a fuzzer does, and there is nobody to answer.
-      if (operation !== undefined && operation.reply !== 'none' && flight.request.unique !== 0n) {
+      if (operation !== undefined && operation.reply !== 'none') {
         throw new ProtocolViolation(operation.name, 'framing', 'no reply')
       }
       flight.resolve(NO_BYTES)
