@@ -893,6 +893,8 @@ export class StackFS implements FileSystem {
   private victimHigh = 0
   /** The name that is to go is its last, as far as can be known before. */
   private victimIsDoomed = false
+  /** Its descriptor could have been closed until now. */
+  private pinnedVictim = false
 
   /**
    * Before a name goes: makes sure that its inode, if the kernel knows it, has a descriptor that
@@ -916,7 +918,8 @@ export class StackFS implements FileSystem {
     if (fd === NO_ENTRY) return -1
     const held = fd === NO_DESCRIPTOR ? this.openAgain(this.victimLow, this.victimHigh, 2) : fd
     if (held < 0) return -1
-    if (this.victimIsDoomed || !shared.byHandle) table.setPinned(this.victimLow, this.victimHigh, true)
+    this.pinnedVictim = (this.victimIsDoomed || !shared.byHandle)
+      && !table.setPinned(this.victimLow, this.victimHigh, true)
     return held
   }
 
@@ -924,7 +927,7 @@ export class StackFS implements FileSystem {
   private releaseVictim(fd: number, gone: boolean): void {
     const { scratch, table, shared } = this
     if (!gone) {
-      if (this.victimIsDoomed || !shared.byHandle) table.setPinned(this.victimLow, this.victimHigh, false)
+      if (this.pinnedVictim) table.setPinned(this.victimLow, this.victimHigh, false)
       return
     }
     if (this.victimIsDoomed || !shared.byHandle) return

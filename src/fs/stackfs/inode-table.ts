@@ -364,12 +364,18 @@ export class InodeTable {
     }, NO_ENTRY)
   }
 
-  /** Says whether an inode's descriptor must stay open, as it must when it has lost its last name. */
-  setPinned(low: number, high: number, pinned: boolean): void {
-    this.locked(low, high, (at) => {
-      if (pinned) this.words[at + FLAGS] |= PINNED
-      else this.words[at + FLAGS] &= ~PINNED
-    }, undefined)
+  /**
+   * Says whether an inode's descriptor must stay open, as it must when it has lost its last name.
+   * @returns whether it had to before
+   */
+  setPinned(low: number, high: number, pinned: boolean): boolean {
+    const { words } = this
+    return this.locked(low, high, (at) => {
+      const before = (words[at + FLAGS] & PINNED) !== 0
+      if (pinned) words[at + FLAGS] |= PINNED
+      else words[at + FLAGS] &= ~PINNED
+      return before
+    }, false)
   }
 
   /** This worker's request is over: nothing it used is needed any more. */
