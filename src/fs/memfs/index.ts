@@ -17,13 +17,14 @@ import type { Block } from '../../protocol/struct.js'
 import type * as reply from '../../protocol/reply.js'
 import type * as request from '../../protocol/request.js'
 import {
-  FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_FH, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_LOCKOWNER, FATTR_MODE,
-  FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID, FUSE_ROOT_ID,
+  FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW,
+  FATTR_SIZE, FATTR_UID, FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID, FUSE_ROOT_ID,
   FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_KILL_SUIDGID, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID,
 } from '../../protocol/constants.js'
 import type { Connection, FileSystem } from '../filesystem.js'
 import { Content } from './content.js'
 import { Directory, DOT, DOT_DOT } from './directory.js'
+import { isInGroup } from './groups.js'
 import { Inode } from './inode.js'
 import { PAGE_SIZE, PageStore } from './pages.js'
 import { chmodXattrs, getXattr, inheritMode, listXattrs, removeXattr, setXattr } from './xattrs.js'
@@ -147,8 +148,8 @@ export class MemFS implements FileSystem {
     if (parent === undefined) return -ESTALE
     if (request.nameLength > NAME_MAX) return -ENAMETOOLONG
     const name = this.text(request.block, request.nameOffset, request.nameLength)
-    // Handles of NFS servers are looked up so, whatever they are of (FUSE_EXPORT_SUPPORT).
-    if (name === '.') return this.give(reply.entry, parent)
+    // A file handle (of an NFS server, say) is looked up so, whatever it is of: FUSE_EXPORT_SUPPORT.
+    if (name === '.') return parent.nlink === 0 ? -ESTALE : this.give(reply.entry, parent)
     if (parent.directory === null) return -ENOTDIR
     // A directory that was removed leads nowhere: what it lay in may be gone as well.
     if (name === '..') return parent.nlink === 0 ? -ENOENT : this.give(reply.entry, parent.parent!)
@@ -185,11 +186,12 @@ export class MemFS implements FileSystem {
     if ((valid & FATTR_SIZE) !== 0) {
       if (inode.content === null) return inode.isDirectory ? -EISDIR : -EINVAL
       if (request.size > MAX_FILE_SIZE) return -EFBIG
-      // truncate(2) to the same size changes nothing; ftruncate(2), which has a file, does.
-      if (request.size !== inode.content.size || (valid & FATTR_FH) !== 0) inode.modified(seconds, nanoseconds)
       inode.content.truncate(request.size)
+      inode.modified(seconds, nanoseconds)
     }
-    if ((valid & FATTR_KILL_SUIDGID) !== 0) inode.killPrivileges()
+    // Nothing at all is what the kernel sends for chown(2) to -1, -1, and before it changes a file's
+    // contents without a write: it has decided that privileges go, and has no flag left to say so.
+    if (valid === 0 || (valid & FATTR_KILL_SUIDGID) !== 0) this.killPrivileges(inode, request)
     if ((valid & FATTR_UID) !== 0) inode.uid = request.uid
     if ((valid & FATTR_GID) !== 0) inode.gid = request.gid
     if ((valid & FATTR_MODE) !== 0) {
@@ -208,7 +210,7 @@ export class MemFS implements FileSystem {
     }
     // With a writeback cache the kernel keeps the times of files it writes to, and tells them here.
     if ((valid & FATTR_CTIME) !== 0) inode.changed(request.ctime, request.ctimensec)
-    else if ((valid & ~(FATTR_SIZE | FATTR_FH | FATTR_LOCKOWNER)) !== 0) inode.changed(seconds, nanoseconds)
+    else inode.changed(seconds, nanoseconds)
     inode.encode(reply.out.attr)
   }
 
@@ -251,7 +253,7 @@ export class MemFS implements FileSystem {
     if (there !== undefined && !there.isRegular) return there.isDirectory ? -EISDIR : -EEXIST
     const inode = there ?? this.make(request, S_IFREG | (request.mode & PERMISSION_BITS), request.umask)
     if (typeof inode === 'number') return inode
-    if (there !== undefined) this.truncateOnOpen(there, request.flags, request.open_flags)
+    if (there !== undefined) this.truncateOnOpen(there, request)
     inode.opens++
     reply.open.open_flags = FOPEN_KEEP_CACHE
     this.give(reply.entry, inode)
@@ -346,7 +348,7 @@ export class MemFS implements FileSystem {
     const inode = this.inodes.get(request.nodeid)
     if (inode === undefined) return -ESTALE
     if (inode.isDirectory) return -EISDIR
-    this.truncateOnOpen(inode, request.flags, request.open_flags)
+    this.truncateOnOpen(inode, request)
     inode.opens++
     reply.out.open_flags = FOPEN_KEEP_CACHE
   }
@@ -380,7 +382,7 @@ export class MemFS implements FileSystem {
     if (written === 0) return -ENOSPC
     this.tick()
     inode.modified(this.seconds, this.nanoseconds)
-    if ((request.write_flags & FUSE_WRITE_KILL_SUIDGID) !== 0) inode.killPrivileges()
+    if ((request.write_flags & FUSE_WRITE_KILL_SUIDGID) !== 0) this.killPrivileges(inode, request)
     reply.out.size = written
   }
 
@@ -409,7 +411,7 @@ export class MemFS implements FileSystem {
         return -EOPNOTSUPP
     }
     if (!keepSize && offset + length > content.size) content.size = offset + length
-    this.rewritten(inode, request.uid)
+    this.rewritten(inode, request)
   }
 
   lseek(request: request.LseekRequest, reply: reply.LseekReply): number | void {
@@ -683,12 +685,16 @@ export class MemFS implements FileSystem {
     this.inodes.delete(inode.nodeid)
   }
 
-  private truncateOnOpen(inode: Inode, flags: number, openFlags: number): void {
-    if ((flags & O_TRUNC) === 0 || inode.content === null) return
+  private truncateOnOpen(inode: Inode, request: request.OpenRequest | request.CreateRequest): void {
+    if ((request.flags & O_TRUNC) === 0 || inode.content === null) return
     this.tick()
     inode.content.truncate(0)
     inode.modified(this.seconds, this.nanoseconds)
-    if ((openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0) inode.killPrivileges()
+    if ((request.open_flags & FUSE_OPEN_KILL_SUIDGID) !== 0) this.killPrivileges(inode, request)
+  }
+
+  private killPrivileges(inode: Inode, request: request.Request): void {
+    inode.killPrivileges((group) => isInGroup(request, group))
   }
 
   /** @returns bytes copied, or a negated errno */
@@ -712,7 +718,7 @@ export class MemFS implements FileSystem {
       if (put < got) break
     }
     if (copied === 0) return 0
-    this.rewritten(target, request.uid)
+    this.rewritten(target, request)
     source.accessed(this.seconds, this.nanoseconds)
     return copied
   }
@@ -721,10 +727,10 @@ export class MemFS implements FileSystem {
    * A file was changed by a request that, other than a write, does not say whether the caller may
    * keep the privileges on it; of the callers that may, root is the one we can tell.
    */
-  private rewritten(inode: Inode, uid: number): void {
+  private rewritten(inode: Inode, request: request.Request): void {
     this.tick()
     inode.modified(this.seconds, this.nanoseconds)
-    if (uid !== 0) inode.killPrivileges()
+    if (request.uid !== 0) this.killPrivileges(inode, request)
   }
 }
 

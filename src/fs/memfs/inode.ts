@@ -148,12 +148,12 @@ export class Inode {
 
   /**
    * What becomes of privileges when an unprivileged caller changes a file: suid goes, sgid goes
-   * unless it means mandatory locking (no group execution), and so do file capabilities.
+   * unless it is without group execution and the caller in the group, and so do file capabilities.
    */
-  killPrivileges(): void {
+  killPrivileges(isInGroup: (gid: number) => boolean): void {
     if (this.isDirectory) return
     this.mode &= ~S_ISUID
-    if ((this.mode & S_IXGRP) !== 0) this.mode &= ~S_ISGID
+    if ((this.mode & S_ISGID) !== 0 && ((this.mode & S_IXGRP) !== 0 || !isInGroup(this.gid))) this.mode &= ~S_ISGID
     this.xattrs?.delete('security.capability')
   }
 }

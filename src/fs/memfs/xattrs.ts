@@ -27,14 +27,14 @@ function isAcl(name: string): boolean {
 /** @returns 0, or a negated errno for a name that no attribute can have */
 function checkName(inode: Inode, name: string): number {
   if (isAcl(name)) return inode.isSymlink ? -EOPNOTSUPP : 0
-  if (!NAMESPACES.some((namespace) => name.startsWith(namespace) && name.length > namespace.length)) return -EOPNOTSUPP
+  const namespace = NAMESPACES.find((prefix) => name.startsWith(prefix))
+  if (namespace === undefined) return -EOPNOTSUPP
+  if (name === namespace) return -EINVAL
   return name.length > XATTR_NAME_MAX ? -ERANGE : 0
 }
 
 /** @returns the value, or a negated errno */
 export function getXattr(inode: Inode, name: string): Uint8Array | number {
-  // Asked for on every write by kernels without FUSE_HANDLE_KILLPRIV_V2: be quick when there are none.
-  if (inode.xattrs === null && NAMESPACES.some((namespace) => name.startsWith(namespace))) return -ENODATA
   const bad = checkName(inode, name)
   return bad !== 0 ? bad : inode.xattrs?.get(name) ?? -ENODATA
 }
