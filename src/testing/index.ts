@@ -5,6 +5,7 @@
  * code; docs/conformance.md tells how to use it.
  */
 export * from './decode.js'
+export * from './layouts.js'
 export * from './paths.js'
 export * from './reply-rules.js'
 export * from './scripted-kernel.js'
