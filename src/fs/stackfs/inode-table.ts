@@ -41,6 +41,8 @@ const OPEN_COUNT = 0
 const DEVICE_LOCK = 1
 const DEVICE_COUNT = 2
 const EVICTION_SHARD = 3
+/** One more than the largest worker number so far: no hazards lie beyond. */
+const WORKERS = 4
 
 // Words of an entry
 const ENTRY_WORDS = 24
@@ -169,6 +171,9 @@ export class InodeTable {
     this.entries = this.buckets + memory.capacity
     this.owner = worker + 1
     this.myHazards = this.hazards + worker * HAZARDS_PER_WORKER
+    for (let known = this.words[WORKERS]; known <= worker;) {
+      known = Atomics.compareExchange(this.words, WORKERS, known, worker + 1)
+    }
   }
 
   private format(): void {
@@ -420,7 +425,6 @@ export class InodeTable {
     const head = this.shards + shard * SHARD_WORDS
     const fds: number[] = []
     lock(words, head + LOCK, this.owner)
-    const inUse = this.hazarded()
     const limit = words[head + HIGH_WATER]
     let hand = words[head + CLOCK_HAND]
     // Once around at most: entries used since the last visit get a second chance.
@@ -435,7 +439,7 @@ export class InodeTable {
       }
       // Without a handle or a name the inode could not be found again.
       if (words[at + HANDLE_BYTES] === 0 && (words[at + FLAGS] & NAMED) === 0) continue
-      if (inUse.has(entry)) continue
+      if (this.isHazarded(entry)) continue
       fds.push(words[at + FD] - 1)
       words[at + FD] = 0
       Atomics.sub(words, OPEN_COUNT, 1)
@@ -445,13 +449,12 @@ export class InodeTable {
     return fds
   }
 
-  private hazarded(): Set<number> {
-    const entries = new Set<number>()
-    for (let i = this.hazards; i < this.shards; i++) {
-      const entry = Atomics.load(this.words, i)
-      if (entry !== 0) entries.add(entry - 1)
+  private isHazarded(entry: number): boolean {
+    const end = this.hazards + Atomics.load(this.words, WORKERS) * HAZARDS_PER_WORKER
+    for (let i = this.hazards; i < end; i++) {
+      if (Atomics.load(this.words, i) === entry + 1) return true
     }
-    return entries
+    return false
   }
 
   // Names, for sources without handles ---------------------------------------------------------------
