@@ -864,6 +864,14 @@ t.test('what is served to nobody is left to the kernel', async (t) => {
   }
 })
 
+t.test('with a writeback cache holes are not told: the kernel may have data for them', async (t) => {
+  const kernel = await ScriptedKernel.start(new MemFS(), {
+    dispatch: { prepare: (negotiation) => { negotiation.want('FUSE_WRITEBACK_CACHE') } },
+  })
+  const f = await kernel.paths.writeFile('/f', 'x')
+  await fails(t, kernel.lseek(f, 0, 0, SEEK_HOLE), 'ENOSYS', 'lseek')
+})
+
 t.test('types of listed entries are those of the inodes', async (t) => {
   const { kernel, paths } = await start()
   await paths.mkdir('/d')

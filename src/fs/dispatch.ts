@@ -141,6 +141,7 @@ export class Dispatcher {
   /** Takes over a negotiation that another worker made: tells the file system. */
   async adopt(): Promise<void> {
     await this.fileSystem.init?.(this.connection())
+    this.agreed()
     this.resolveInitialized(this.negotiation)
   }
 
@@ -275,6 +276,7 @@ export class Dispatcher {
     const conclude = () => {
       options.conclude?.(negotiation)
       negotiation.encode(reply)
+      this.agreed()
       this.resolveInitialized(negotiation)
     }
     try {
@@ -305,6 +307,13 @@ export class Dispatcher {
       return this.failed(exchange, error)
     }
     return this.count(exchange)
+  }
+
+  /** The negotiation is over: what follows from it for every file system. */
+  private agreed(): void {
+    // The kernel asks for holes without writing out first, and would take what it has yet to write
+    // for one; cp(1) loses data by that. Answered ENOSYS, it takes all of the file for data.
+    if (this.negotiation.has('FUSE_WRITEBACK_CACHE')) this.handlers[FuseOpcode.FUSE_LSEEK] = undefined
   }
 
   private connection(): Connection {

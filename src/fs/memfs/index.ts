@@ -189,9 +189,11 @@ export class MemFS implements FileSystem {
       inode.content.truncate(request.size)
       inode.modified(seconds, nanoseconds)
     }
-    // Nothing at all is what the kernel sends for chown(2) to -1, -1, and before it changes a file's
-    // contents without a write: it has decided that privileges go, and has no flag left to say so.
-    if (valid === 0 || (valid & FATTR_KILL_SUIDGID) !== 0) this.killPrivileges(inode, request)
+    // Nothing at all (but the ctime, with a writeback cache) is what the kernel sends for chown(2) to
+    // -1, -1, and before it changes a file's contents without a write: it has decided that privileges
+    // go, and has no flag left to say so.
+    const kills = (valid & ~FATTR_CTIME) === 0 || (valid & FATTR_KILL_SUIDGID) !== 0
+    if (kills) this.killPrivileges(inode, request)
     if ((valid & FATTR_UID) !== 0) inode.uid = request.uid
     if ((valid & FATTR_GID) !== 0) inode.gid = request.gid
     if ((valid & FATTR_MODE) !== 0) {
