@@ -7,7 +7,7 @@
  * thing by itself and does not ask again:
  *
  * - `flush`, `fsync`, `fsyncdir`, `syncfs`: succeed, with nothing to do;
- * - `access`: everything is allowed; mount with `default_permissions` and the kernel checks modes;
+ * - `access`: not even asked for under `default_permissions`, which mounts have unless told otherwise;
  * - `getxattr`, `setxattr`, `listxattr`, `removexattr`: "not supported" (EOPNOTSUPP);
  * - `create`: the kernel calls `mknod` and `open` instead; `tmpfile`: EOPNOTSUPP;
  * - `lseek`: the whole file is data; `statx`: `getattr` has to do; `poll`: always ready;

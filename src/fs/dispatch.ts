@@ -18,7 +18,7 @@ import {
 } from '../protocol/request.js'
 import { OperationCounters } from './counters.js'
 import { errnoOf, FuseError } from './errors.js'
-import type { Answer, Connection, FileSystem, Notifier } from './filesystem.js'
+import type { Answer, BackingFiles, Connection, FileSystem, Notifier } from './filesystem.js'
 
 const { EIO, ENOSYS } = constants.errno
 const TWO_32 = 4294967296
@@ -89,6 +89,8 @@ export interface DispatchOptions {
   conclude?: (negotiation: Negotiation) => void
   /** The messages to the kernel, for the file system's `connection.notify`. */
   notifier?: Notifier
+  /** Takes files for passthrough, for the file system's `connection.backing`. */
+  backing?: BackingFiles
   /** A FUSE_NOTIFY_REPLY has come: the answer to a `retrieve`. */
   onNotifyReply?: (request: NotifyReplyRequest) => void
   /** An interrupt for a request that is not pending here: another worker may have it. */
@@ -317,7 +319,10 @@ export class Dispatcher {
   }
 
   private connection(): Connection {
-    return Object.assign(this.negotiation, { notify: this.options.notifier ?? NO_NOTIFIER })
+    return Object.assign(this.negotiation, {
+      notify: this.options.notifier ?? NO_NOTIFIER,
+      backing: this.options.backing ?? null,
+    })
   }
 
   private await(exchange: Exchange, reply: Reply, result: PromiseLike<unknown>): void {

@@ -46,10 +46,27 @@ export interface Connection {
   maxBackground: number
   /** Granularity of times, nanoseconds, a power of ten; default 1. */
   timeGranularity: number
-  /** How deep file systems may be stacked for passthrough; 0: no passthrough. */
+  /** How deep file systems are stacked at this mount with passthrough: 1 over an ordinary one, 2 at most; 0: no passthrough. */
   maxStackDepth: number
   /** The messages that the server may send the kernel; set once the mount is live. */
   readonly notify: Notifier
+  /** Hands files to the kernel for passthrough; null where there is no kernel to take them. */
+  readonly backing: BackingFiles | null
+}
+
+/**
+ * Files that the kernel reads and writes by itself (FUSE_PASSTHROUGH, Linux 6.9): a reply to open or
+ * create with FOPEN_PASSTHROUGH and a backing id in `backing_id` sends no further read or write here.
+ * All opens of an inode at one time must name the same id. Needs CAP_SYS_ADMIN.
+ */
+export interface BackingFiles {
+  /**
+   * @param fd an open file; it may be closed afterwards
+   * @returns its backing id, 1 or more, or a negated errno: ELOOP when it lies on a file system stacked too high
+   */
+  open(fd: number): number
+  /** The id is not used by later opens; files that are open keep theirs. @returns 0 or a negated errno */
+  close(id: number): number
 }
 
 /** Tells the kernel of changes that did not come through it. Each resolves when the kernel has taken it. */

@@ -14,7 +14,7 @@ import * as native from '../../native.js'
 import {
   FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_FH, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_LOCKOWNER, FATTR_MODE,
   FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE,
-  FOPEN_PARALLEL_DIRECT_WRITES, FUSE_FSYNC_FDATASYNC, FUSE_GETATTR_FH, FUSE_OPEN_KILL_SUIDGID,
+  FOPEN_PARALLEL_DIRECT_WRITES, FOPEN_PASSTHROUGH, FUSE_FSYNC_FDATASYNC, FUSE_GETATTR_FH, FUSE_OPEN_KILL_SUIDGID,
   FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, S_IFDIR, S_IFMT, S_IFREG, S_ISGID,
 } from '../../protocol/constants.js'
 import type {
@@ -29,7 +29,7 @@ import type {
   TmpfileRequest, UnlinkRequest, WriteRequest,
 } from '../../protocol/request.js'
 import { Block } from '../../protocol/struct.js'
-import type { Connection, FileSystem } from '../filesystem.js'
+import type { BackingFiles, Connection, FileSystem } from '../filesystem.js'
 import {
   handleFromNodeid, identify, isInodeAndGeneration, STX_ATIME, STX_BLKSIZE, STX_BLOCKS, STX_CTIME, STX_DEV_MAJOR,
   STX_DEV_MINOR, STX_GID, STX_INO, STX_MNT_ID, STX_MODE_HALF, STX_MTIME, STX_NLINK, STX_RDEV_MAJOR, STX_RDEV_MINOR,
@@ -78,6 +78,8 @@ const IS_OPEN = 1
 const IS_APPEND = 2
 /** A directory whose descriptor stands at POSITION. */
 const AT_POSITION = 4
+/** The kernel reads and writes it itself. */
+const IS_PASSED_THROUGH = 8
 
 /** ioctls that act on the file alone and whose argument is a plain struct: ioctl_iflags(2) and its kin. */
 const FS_IOC_GETFLAGS = 0x80086601
@@ -91,6 +93,9 @@ const FORWARDED_IOCTLS = new Set([
 
 const TRUSTED_PREFIX = Buffer.from('trusted.')
 const ACL_PREFIX = Buffer.from('system.posix_acl_')
+
+/** A fuse_open_out in place. */
+type OpenOut = OpenReply['out'] | CreateReply['open']
 
 /** The caller in whose name a request creates; one object per worker, refilled. */
 interface MutableCaller {
@@ -123,6 +128,8 @@ export class StackFS implements FileSystem {
   }
   private readonly knownMounts: Set<number> | null
   private writeback = false
+  /** Takes files for passthrough; null when that is not in use. */
+  private backing: BackingFiles | null = null
   private readonly fopenFlags: number
 
   /** @param options a source to serve alone, or the shared part that several workers serve together */
@@ -150,6 +157,12 @@ export class StackFS implements FileSystem {
     connection.want('FUSE_HANDLE_KILLPRIV_V2')
     connection.want('FUSE_CACHE_SYMLINKS')
     this.writeback = connection.has('FUSE_WRITEBACK_CACHE')
+    const { passthrough = true, directIo } = this.shared.options
+    // The kernel takes passthrough without the writeback cache only.
+    if (passthrough && !directIo && !this.writeback && connection.backing && connection.want('FUSE_PASSTHROUGH')) {
+      connection.maxStackDepth = 1
+      this.backing = connection.backing
+    }
   }
 
   destroy(): void {
@@ -326,8 +339,7 @@ export class StackFS implements FileSystem {
     if (fd < 0) return fd
     const failed = this.keepOpen(fd, flags)
     if (failed < 0) return failed
-    reply.out.fh_low = fd
-    reply.out.open_flags = this.fopenFlags
+    this.fillOpen(reply.out, fd, request.nodeid_low, request.nodeid_high)
   }
 
   create(request: CreateRequest, reply: CreateReply): number | void {
@@ -392,7 +404,12 @@ export class StackFS implements FileSystem {
   release(request: ReleaseRequest, _reply: EmptyReply): number | void {
     const fd = this.openFile(request.fh_low, request.fh_high)
     if (fd < 0) return fd
-    this.openFiles[fd * OPEN_FILE_WORDS + STATE] = 0
+    const at = fd * OPEN_FILE_WORDS + STATE
+    const { backing } = this
+    if (this.openFiles[at] & IS_PASSED_THROUGH && backing !== null) {
+      this.table.leaveBacking(request.nodeid_low, request.nodeid_high, (id) => backing.close(id))
+    }
+    this.openFiles[at] = 0
     native.close(fd)
   }
 
@@ -876,8 +893,7 @@ export class StackFS implements FileSystem {
         request.nameLength,
       )
     }
-    reply.open.fh_low = fd
-    reply.open.open_flags = this.fopenFlags
+    this.fillOpen(reply.open, fd, nodeidLow, nodeidHigh)
   }
 
   private removeName(request: UnlinkRequest | RmdirRequest, flags: number): number | void {
@@ -1072,6 +1088,19 @@ export class StackFS implements FileSystem {
       this.fillEntry(reply.block, reply.entry.offset)
     }
     return record + length
+  }
+
+  /** Answers an open: over to the kernel, where it takes the file, or to be read and written here. */
+  private fillOpen(out: OpenOut, fd: number, nodeidLow: number, nodeidHigh: number): void {
+    out.fh_low = fd
+    out.open_flags = this.fopenFlags
+    const { backing } = this
+    if (backing === null) return
+    const id = this.table.useBacking(nodeidLow, nodeidHigh, () => backing.open(fd))
+    if (id <= 0) return
+    this.openFiles[fd * OPEN_FILE_WORDS + STATE] |= IS_PASSED_THROUGH
+    out.open_flags |= FOPEN_PASSTHROUGH
+    out.backing_id = id
   }
 
   // Filling replies in place ------------------------------------------------------------------------------------------

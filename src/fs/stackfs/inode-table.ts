@@ -45,7 +45,7 @@ const EVICTION_SHARD = 3
 const WORKERS = 4
 
 // Words of an entry
-const ENTRY_WORDS = 24
+const ENTRY_WORDS = 26
 const NEXT = 0
 const ID_LOW = 1
 const ID_HIGH = 2
@@ -62,6 +62,8 @@ const HANDLE = 12
 const PARENT_LOW = 20
 const PARENT_HIGH = 21
 const GENERATION = 22
+const BACKING_ID = 23
+const BACKING_USERS = 24
 
 /** Longest file handle that an entry keeps, bytes; inodes with longer ones are reached by name. */
 export const MAX_HANDLE_BYTES = 32
@@ -489,6 +491,35 @@ export class InodeTable {
     }, null)
   }
 
+  // Backing files --------------------------------------------------------------------------------------
+
+  /**
+   * The backing id for one more open of an inode: the one that its other opens have, or a new one.
+   * @param open gives a new id, 1 or more, or a negated errno; called with the shard locked
+   * @returns the id, or a negated errno
+   */
+  useBacking(low: number, high: number, open: () => number): number {
+    const { words } = this
+    return this.locked(low, high, (at) => {
+      if (words[at + BACKING_USERS] === 0) {
+        const id = open()
+        if (id <= 0) return id
+        words[at + BACKING_ID] = id
+      }
+      words[at + BACKING_USERS]++
+      return words[at + BACKING_ID]
+    }, NO_ENTRY)
+  }
+
+  /** One open less. @param close called with the backing id when it was the last, the shard locked */
+  leaveBacking(low: number, high: number, close: (id: number) => void): void {
+    const { words } = this
+    this.locked(low, high, (at) => {
+      if (words[at + BACKING_USERS] === 0 || --words[at + BACKING_USERS] > 0) return
+      close(words[at + BACKING_ID])
+    }, undefined)
+  }
+
   // Recovery -----------------------------------------------------------------------------------------
 
   /** Releases what a dead worker held. @param worker its number */
@@ -589,6 +620,8 @@ export class InodeTable {
     words[at + FD] = 0
     words[at + LOOKUPS_LOW] = 0
     words[at + LOOKUPS_HIGH] = 0
+    words[at + BACKING_ID] = 0
+    words[at + BACKING_USERS] = 0
     words[at + HANDLE_BYTES] = identity.handleBytes
     words[at + HANDLE_TYPE] = identity.handleType
     for (let i = 0; i < identity.handle.length; i++) words[at + HANDLE + i] = identity.handle[i]

@@ -26,6 +26,8 @@ export interface StackFSOptions {
   maxCachedDescriptors?: number
   /** Every file is opened with FOPEN_DIRECT_IO: the kernel caches no data. */
   directIo?: boolean
+  /** Hand files to the kernel, which then reads and writes them itself, where it can. Default true. */
+  passthrough?: boolean
   /** Cached data outlives a file's closing (FOPEN_KEEP_CACHE): only for sources that nobody else changes. */
   keepCache?: boolean
 }
