@@ -8,9 +8,9 @@
 // answered without us. It learns of a change because we tell it: `notify.invalInode` drops what it
 // has of one inode. That costs one message for each change instead of one request for each look.
 import { BaseFileSystem, mount, S_IFDIR, S_IFREG } from 'efuse'
+import { FOPEN_KEEP_CACHE } from 'efuse/protocol'
 
 const CLOCK = 2
-const FOPEN_KEEP_CACHE = 2
 
 class Clock extends BaseFileSystem {
   #text = ''

@@ -143,8 +143,10 @@ t.test('clock.js: readers with warm caches see each change', options, async (t) 
   await end()
 })
 
-t.test('the README shows hello.js as it is', async (t) => {
-  const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
+t.test('the README and the guide show hello.js as it is', async (t) => {
   const example = await readFile(join(ROOT, 'examples/hello.js'), 'utf8')
-  t.match(readme, example.replace(/^.*SPDX.*\n/, ''))
+  const shown = example.replace(/^.*SPDX.*\n/, '')
+  for (const document of ['README.md', 'docs/filesystem-api.md']) {
+    t.match(await readFile(join(ROOT, document), 'utf8'), shown, document)
+  }
 })
