@@ -296,6 +296,17 @@ t.test('names', async (t) => {
     await fails(t, kernel.link(file, ROOT, tooLong), 'ENAMETOOLONG', 'link')
   })
 
+  t.test('that no kernel sends are refused', async (t) => {
+    const { kernel } = await start()
+    const { nodeid } = (await kernel.create(ROOT, 'f')).entry
+    for (const name of ['', '.', '..', 'a/b']) {
+      await fails(t, kernel.mkdir(ROOT, name), 'EINVAL', `mkdir "${name}"`)
+      await fails(t, kernel.link(nodeid, ROOT, name), 'EINVAL', `link "${name}"`)
+      await fails(t, kernel.rename(ROOT, 'f', ROOT, name), 'EINVAL', `rename to "${name}"`)
+    }
+    t.same((await kernel.paths.readdir('/')), ['f'])
+  })
+
   t.test('that are not there are answered so that the kernel can remember', async (t) => {
     const memfs = new MemFS()
     const validity = {
@@ -371,6 +382,7 @@ t.test('special files keep type, device and mode', async (t) => {
   const { nodeid } = await kernel.lookup(ROOT, 'block')
   t.match(await kernel.statx(nodeid, 0x7ff), { rdev_major: 0xabcn, rdev_minor: 0x34512n })
   t.match((await kernel.mknod(ROOT, 'plain', 0o644)).attr, { mode: S_IFREG | 0o644 }, 'no type means a regular file')
+  await fails(t, kernel.mknod(ROOT, 'd', S_IFDIR | 0o755), 'EINVAL', 'directories are made by mkdir')
   await fails(t, kernel.read(nodeid, 0, 0, 1), 'EINVAL', 'their data is not here')
 })
 

@@ -19,7 +19,8 @@ import type * as request from '../../protocol/request.js'
 import {
   FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW,
   FATTR_SIZE, FATTR_UID, FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID, FUSE_ROOT_ID,
-  FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_KILL_SUIDGID, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID,
+  FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_KILL_SUIDGID, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
+  S_IFSOCK, S_ISGID,
 } from '../../protocol/constants.js'
 import type { Connection, FileSystem } from '../filesystem.js'
 import { Content } from './content.js'
@@ -54,6 +55,8 @@ const FALLOC_FL_ZERO_RANGE = 0x10
 // lseek(2)
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
+
+const MADE_BY_MKNOD: ReadonlySet<number> = new Set([S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK])
 
 export interface MemFSOptions {
   /** Bytes of file contents, in pages of 4096; default: half of the machine's memory. */
@@ -220,6 +223,7 @@ export class MemFS implements FileSystem {
 
   mknod(request: request.MknodRequest, reply: reply.EntryReply): number | void {
     const type = (request.mode & S_IFMT) || S_IFREG
+    if (!MADE_BY_MKNOD.has(type)) return -EINVAL
     const inode = this.make(request, type | (request.mode & PERMISSION_BITS), request.umask)
     if (typeof inode === 'number') return inode
     if (inode.isDevice) inode.rdev = request.rdev
@@ -281,7 +285,8 @@ export class MemFS implements FileSystem {
     if (typeof parent === 'number') return parent
     if (request.nameLength > NAME_MAX) return -ENAMETOOLONG
     const name = this.text(request.block, request.nameOffset, request.nameLength)
-    if (isReserved(name) || parent.directory!.get(name) !== undefined) return -EEXIST
+    if (isImpossible(name)) return -EINVAL
+    if (parent.directory!.get(name) !== undefined) return -EEXIST
     this.tick()
     parent.directory!.add(name, inode)
     parent.modified(this.seconds, this.nanoseconds)
@@ -310,7 +315,7 @@ export class MemFS implements FileSystem {
     if (request.nameLength > NAME_MAX || request.name2Length > NAME_MAX) return -ENAMETOOLONG
     const name = this.text(block, request.nameOffset, request.nameLength)
     const newName = this.text(block, request.name2Offset, request.name2Length)
-    if (isReserved(name) || isReserved(newName)) return -EINVAL
+    if (isImpossible(newName)) return -EINVAL
     const moved = from.directory!.get(name)
     if (moved === undefined) return -ENOENT
     const there = to.directory!.get(newName)
@@ -592,7 +597,8 @@ export class MemFS implements FileSystem {
     if (typeof parent === 'number') return parent
     if (request.nameLength > NAME_MAX) return -ENAMETOOLONG
     const name = this.text(request.block, request.nameOffset, request.nameLength)
-    if (isReserved(name) || parent.directory!.get(name) !== undefined) return -EEXIST
+    if (isImpossible(name)) return -EINVAL
+    if (parent.directory!.get(name) !== undefined) return -EEXIST
     if (this.inodes.size >= this.maxInodes) return -ENOSPC
     this.tick()
     const inode = this.newChild(parent, mode, request, umask)
@@ -736,9 +742,9 @@ export class MemFS implements FileSystem {
   }
 }
 
-/** Names that are always there and stand for directories. */
-function isReserved(name: string): boolean {
-  return name === '.' || name === '..'
+/** Whether no kernel would ask for something of this name to be made. */
+function isImpossible(name: string): boolean {
+  return name === '' || name === '.' || name === '..' || name.includes('/')
 }
 
 /** Whether `directory` is `inode` or lies below it. */
