@@ -9,13 +9,14 @@
  *
  * All handlers are synchronous and fill their replies in place.
  */
+import { readFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import * as native from '../../native.js'
 import {
   FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_FH, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_LOCKOWNER, FATTR_MODE,
   FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE,
   FOPEN_PARALLEL_DIRECT_WRITES, FOPEN_PASSTHROUGH, FUSE_FSYNC_FDATASYNC, FUSE_GETATTR_FH, FUSE_OPEN_KILL_SUIDGID,
-  FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, S_IFDIR, S_IFMT, S_IFREG, S_ISGID,
+  FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, S_IFDIR, S_IFMT, S_IFREG, S_ISGID, S_ISUID,
 } from '../../protocol/constants.js'
 import type {
   AttrReply, CreateReply, DataReply, DirectoryReply, EmptyReply, EntryReply, IoctlReply, LseekReply, OpenReply,
@@ -46,7 +47,7 @@ const {
 const {
   O_PATH, O_NOFOLLOW, O_RDONLY, O_WRONLY, O_RDWR, O_ACCMODE, O_APPEND, O_TRUNC, O_SYNC, O_DSYNC, O_NOATIME, O_CREAT,
   O_EXCL, O_DIRECTORY, O_NONBLOCK, O_TMPFILE, AT_SYMLINK_NOFOLLOW, AT_NO_AUTOMOUNT, AT_REMOVEDIR,
-  AT_STATX_DONT_SYNC, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID, RENAME_EXCHANGE,
+  AT_STATX_DONT_SYNC, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID, STATX_MODE, RENAME_EXCHANGE,
   RENAME_NOREPLACE, UTIME_NOW, UTIME_OMIT, SEEK_SET,
 } = native.constants
 
@@ -90,6 +91,8 @@ const FS_IOC_FSSETXATTR = 0x401c5820
 const FORWARDED_IOCTLS = new Set([
   FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_GETVERSION, FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR,
 ])
+
+const S_IXGRP = 0o010
 
 const TRUSTED_PREFIX = Buffer.from('trusted.')
 const ACL_PREFIX = Buffer.from('system.posix_acl_')
@@ -230,10 +233,13 @@ export class StackFS implements FileSystem {
     let done = 0
     if (valid & FATTR_MODE) done = native.fchmod(fd, request.mode & 0o7777)
     // chown(-1, -1) changes nothing but the time of change and the privileges it takes away: it
-    // comes with nothing to set.
+    // comes with nothing to set, as does a change of data that the kernel makes itself.
     const bare = (valid & ~(FATTR_FH | FATTR_LOCKOWNER | FATTR_KILL_SUIDGID | FATTR_CTIME)) === 0
-    if (done >= 0 && ((valid & (FATTR_UID | FATTR_GID)) || (bare && !(valid & FATTR_CTIME)))) {
-      done = native.fchown(fd, valid & FATTR_UID ? request.uid : -1, valid & FATTR_GID ? request.gid : -1)
+    if (done >= 0 && valid & (FATTR_UID | FATTR_GID)) {
+      const as = this.changer(request, fd)
+      done = native.fchown(fd, valid & FATTR_UID ? request.uid : -1, valid & FATTR_GID ? request.gid : -1, as)
+    } else if (bare && !(valid & FATTR_CTIME)) {
+      done = native.fchown(fd, -1, -1, this.changer(request, fd))
     }
     if (done >= 0 && valid & FATTR_SIZE) done = this.truncate(fd, request)
     if (done >= 0 && valid & (FATTR_ATIME | FATTR_MTIME)) {
@@ -333,9 +339,10 @@ export class StackFS implements FileSystem {
     if (path < 0) return path
     const flags = this.sourceFlags(request.flags)
     const killPriv = (request.open_flags & FUSE_OPEN_KILL_SUIDGID) !== 0
-    let fd = this.reopen(path, flags, killPriv)
+    const as = killPriv ? this.changer(request, path) : null
+    let fd = this.reopen(path, flags, as)
     // The writeback cache reads what it fills up with writes: nice to have, when we may.
-    if (fd === -EACCES && flags !== (request.flags & OPEN_FLAGS)) fd = this.reopen(path, request.flags & OPEN_FLAGS, killPriv)
+    if (fd === -EACCES && flags !== (request.flags & OPEN_FLAGS)) fd = this.reopen(path, request.flags & OPEN_FLAGS, as)
     if (fd < 0) return fd
     const failed = this.keepOpen(fd, flags)
     if (failed < 0) return failed
@@ -389,12 +396,12 @@ export class StackFS implements FileSystem {
     const stray = (write_flags & FUSE_WRITE_CACHE) !== 0
       && (this.openFiles[fh * OPEN_FILE_WORDS + STATE] & IS_APPEND) !== 0
     if (stray) {
-      fd = this.reopen(fh, O_WRONLY, false)
+      fd = this.reopen(fh, O_WRONLY)
       if (fd < 0) return fd
     }
-    const killPriv = (write_flags & FUSE_WRITE_KILL_SUIDGID) !== 0
+    const as = (write_flags & FUSE_WRITE_KILL_SUIDGID) !== 0 ? this.changer(request, fd) : null
     const count = native.pwrite(
-      fd, block, dataOffset, size, request.offset_low, request.offset_high, null, killPriv,
+      fd, block, dataOffset, size, request.offset_low, request.offset_high, as, as !== null,
     )
     if (stray) native.close(fd)
     if (count < 0) return count
@@ -468,7 +475,7 @@ export class StackFS implements FileSystem {
   opendir(request: OpenRequest, reply: OpenReply): number | void {
     const path = this.resolve(request.nodeid_low, request.nodeid_high, 0)
     if (path < 0) return path
-    const fd = this.reopen(path, O_RDONLY | O_DIRECTORY | (request.flags & O_NOATIME), false)
+    const fd = this.reopen(path, O_RDONLY | O_DIRECTORY | (request.flags & O_NOATIME))
     if (fd < 0) return fd
     const failed = this.keepOpen(fd, 0)
     if (failed < 0) return failed
@@ -503,7 +510,7 @@ export class StackFS implements FileSystem {
     const fd = this.resolve(request.nodeid_low, request.nodeid_high, 0)
     if (fd < 0) return fd
     // syncfs(2) wants a descriptor that is really open.
-    const open = this.reopen(fd, O_RDONLY, false)
+    const open = this.reopen(fd, O_RDONLY)
     if (open < 0) return open
     const done = native.syncfs(open)
     native.close(open)
@@ -636,10 +643,11 @@ export class StackFS implements FileSystem {
     return fd
   }
 
-  private reopen(fd: number, flags: number, killPriv: boolean): number {
+  /** @param changer whose opening takes suid and sgid away (O_TRUNC), or null */
+  private reopen(fd: number, flags: number, changer: MutableCaller | null = null): number {
     let open: number
     do {
-      open = native.reopen(fd, flags, null, killPriv)
+      open = native.reopen(fd, flags, changer, changer !== null)
     } while (this.madeRoom(open))
     return open
   }
@@ -839,8 +847,8 @@ export class StackFS implements FileSystem {
     const { caller } = this
     caller.umask = umask & 0o777
     if (this.shared.asCaller) {
-      caller.uid = request.uid
-      caller.gid = request.gid
+      caller.uid = request.callerUid
+      caller.gid = request.callerGid
       const group = request.supplementaryGroup
       caller.groupCount = group >= 0 ? 1 : 0
       caller.groups[0] = group
@@ -877,7 +885,7 @@ export class StackFS implements FileSystem {
     const { nodeidLow, nodeidHigh } = identity
     this.fillEntry(reply.block, reply.offset)
     if (dir < 0 || !shared.byHandle || identity.handleBytes === 0) {
-      const path = this.reopen(fd, O_PATH, false)
+      const path = this.reopen(fd, O_PATH)
       failed = path < 0 ? path : this.install(nodeidLow, nodeidHigh, path, 2, dir < 0)
     }
     if (failed >= 0) failed = this.keepOpen(fd, flags)
@@ -1002,12 +1010,32 @@ export class StackFS implements FileSystem {
   }
 
   private truncate(fd: number, request: SetattrRequest): number {
-    const killPriv = (request.valid & FATTR_KILL_SUIDGID) !== 0
-    if (request.valid & FATTR_FH) {
+    const as = (request.valid & FATTR_KILL_SUIDGID) !== 0 ? this.changer(request, fd) : null
+    if (as === null && request.valid & FATTR_FH) {
       const open = this.openFile(request.fh_low, request.fh_high)
-      if (open >= 0) return native.ftruncate(open, request.size_low, request.size_high, killPriv)
+      if (open >= 0) return native.ftruncate(open, request.size_low, request.size_high)
     }
-    return native.truncate(fd, request.size_low, request.size_high, null, killPriv)
+    return native.truncate(fd, request.size_low, request.size_high, as, as !== null)
+  }
+
+  /**
+   * In whose name a file's data is changed, where that decides whether suid and sgid go; null where
+   * there is neither. Without group execution sgid stays for members of the group: only then all the
+   * caller's groups count, and only then they are asked for. Linux: setattr_should_drop_sgid()
+   */
+  private changer(request: Request, fd: number): MutableCaller | null {
+    const { scratch } = this
+    if (native.fstatx(fd, AT_STATX_DONT_SYNC, STATX_MODE, scratch, STAT) < 0) return null
+    const mode = scratch.u16[STX_MODE_HALF]
+    if ((mode & (S_ISUID | S_ISGID)) === 0) return null
+    const as = this.callerOf(request, 0)
+    if (this.shared.asCaller && (mode & S_ISGID) !== 0 && (mode & S_IXGRP) === 0) {
+      const groups = groupsOf(request.pid)
+      if (as.groups.length < groups.length) as.groups = new Uint32Array(groups.length)
+      as.groups.set(groups)
+      as.groupCount = groups.length
+    }
+    return as
   }
 
   private copyRange(request: CopyFileRangeRequest): number {
@@ -1166,6 +1194,16 @@ function nameKind(block: Block, offset: number, length: number): number {
 /** A handler's answer from a system call's result: nothing, or the error. */
 function failure(result: number): number | void {
   if (result < 0) return result
+}
+
+/** The supplementary groups of a thread; none when it can't be seen from here. proc_pid_status(5) */
+function groupsOf(pid: number): number[] {
+  try {
+    const line = /^Groups:(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+    return line === null ? [] : line[1].split(/\s+/).filter(Boolean).map(Number)
+  } catch {
+    return []
+  }
 }
 
 /** utimensat(2)'s nanoseconds for a time that may be set, be now, or stay. */
