@@ -4,6 +4,8 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { Failure } from './failure.js'
 import type { MountArguments } from './mount.js'
 
+/** Not for people: mount(8)'s helper calls itself that. */
+const HELPER = 'mount.fuse.efuse'
 const EXIT_FAILED = 1
 const EXIT_USAGE = 2
 
@@ -91,8 +93,10 @@ function withCommand(program: Command, args: string[]): string[] {
 
 async function main(): Promise<number> {
   const program = build()
+  const args = process.argv.slice(2)
   try {
-    await program.parseAsync(withCommand(program, process.argv.slice(2)), { from: 'user' })
+    if (args[0] === HELPER) await (await import('./mount-helper.js')).mountHelper(args.slice(1))
+    else await program.parseAsync(withCommand(program, args), { from: 'user' })
     return typeof process.exitCode === 'number' ? process.exitCode : 0
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE

@@ -59,6 +59,8 @@ export interface MountOptions {
 /** What was said in an option string: the mount's options and, with `remount`, that nothing is to be mounted. */
 export interface ParsedOptions extends MountOptions {
   remount?: boolean
+  /** With `remount`: only this mount's flags change, not the file system's. */
+  bind?: boolean
   /** Those that the server's own command line has too: `type=`, `rings=`, ... */
   command?: Record<string, string>
 }
@@ -143,6 +145,8 @@ export function parseOptions(...texts: readonly string[]): ParsedOptions {
       flags.push(name as GenericFlag)
     } else if (option === 'remount') {
       options.remount = true
+    } else if (option === 'bind') {
+      options.bind = true
     } else if (value !== undefined && COMMAND_OPTIONS.has(name)) {
       command[name] = value
     } else if (SHOWN_BY_KERNEL.test(option)) {
@@ -151,6 +155,7 @@ export function parseOptions(...texts: readonly string[]): ParsedOptions {
       throw new OptionError(`unknown mount option "${option}"`)
     }
   }
+  if (options.bind && !options.remount) throw new OptionError('mount option "bind" goes with "remount" only')
   if (sawKernelOption !== undefined && !options.remount) {
     throw new OptionError(`mount option "${sawKernelOption}" is the kernel's own: leave it out`)
   }
