@@ -112,6 +112,18 @@ TEST(handles_deep_in_a_dropped_tree) {
   HOLDS(getcwd(here, sizeof here) && strstr(here, "a/deeper/deeper/deeper"));
 }
 
+// Where closing is told to a server, the file may stay open there for a moment after close(2) has returned, and
+// an open file can be opened by its handle, on ext4 as well. So the handle is given that moment to become stale.
+static bool grows_stale(int mount, struct any_handle *any) {
+  for (int i = 0; i < 500; i++) {
+    int fd = opened(mount, any, O_RDONLY);
+    if (fd < 0) return errno == ESTALE;
+    close(fd);
+    tick();
+  }
+  return false;
+}
+
 TEST(handles_of_deleted_files_are_stale) {
   struct any_handle any;
   int mount = (int)OK(open(".", O_RDONLY));
@@ -121,7 +133,7 @@ TEST(handles_of_deleted_files_are_stale) {
     OK(handle_of("e", &any));
     OK(unlink("e"));
     if (round % 10 == 0) drop_caches();
-    FAILS(ESTALE, opened(mount, &any, O_RDONLY));
+    HOLDS(grows_stale(mount, &any));
     // The inode number is likely to be used again at once; the generation tells old from new.
     OK(put("new", "new"));
     FAILS(ESTALE, opened(mount, &any, O_RDONLY));
@@ -149,7 +161,7 @@ TEST(handles_of_open_deleted_files) {
   IS(pread(fd, text, sizeof text, 0), 4);
   close(fd);
   drop_caches();
-  FAILS(ESTALE, opened(mount, &any, O_RDONLY));
+  HOLDS(grows_stale(mount, &any));
 }
 
 TEST(cold_caches_change_nothing) {

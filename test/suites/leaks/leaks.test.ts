@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+/**
+ * A server that has seen a million names looks like one that has seen a few: memory and open files flat,
+ * everything forgotten that the kernel forgot, and nothing left after umount.
+ */
+import { closeSync, openSync, readdirSync, readFileSync, unlinkSync, writeFileSync, lstatSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { needRoot, share, standOn, target } from '../ground.js'
+
+// Every step has its own limit; the file as a whole has none.
+t.setTimeout(0)
+
+needRoot()
+const NAMES = share === 'ci' ? 30_000 : 1_000_000
+/** What a garbage-collected server may vary by, whatever it served. */
+const SLACK_KIB = 24 * 1024
+
+interface Footprint {
+  rssKib: number
+  files: number
+  threads: number
+}
+
+function footprint(pid: number): Footprint {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)![1])
+  return { rssKib: field('VmRSS'), files: readdirSync(`/proc/${pid}/fd`).length, threads: field('Threads') }
+}
+
+function forgetAll(): void {
+  writeFileSync('/proc/sys/vm/drop_caches', '2')
+}
+
+function createAndDelete(directory: string, from: number, to: number): void {
+  for (let i = from; i < to; i++) {
+    const path = join(directory, `file.${i}`)
+    closeSync(openSync(path, 'wx'))
+    unlinkSync(path)
+  }
+}
+
+function lookUpMissing(directory: string, from: number, to: number): void {
+  for (let i = from; i < to; i++) lstatSync(join(directory, `missing.${i}`), { throwIfNoEntry: false })
+}
+
+/** Names that exist: each look-up gives the kernel a reference that only a FORGET takes back. */
+function lookUpPresent(source: string, directory: string, from: number, to: number): void {
+  for (let i = from; i < to; i++) writeFileSync(join(source, `present.${i}`), '')
+  for (let i = from; i < to; i++) lstatSync(join(directory, `present.${i}`))
+  for (let i = from; i < to; i++) unlinkSync(join(source, `present.${i}`))
+}
+
+t.test('many names leave no trace', { timeout: 7_200_000 }, async (t) => {
+  if (target !== undefined) return void t.pass('a plain directory has no server to leak')
+  // Entries that time out at once: what the client then sees is always the source as it is.
+  const ground = await standOn(t, { options: 'allow_other,default_permissions,entry_timeout=0' })
+  const { directory, pid } = ground
+  const source = ground.source!
+  const round = (from: number, to: number): void => {
+    createAndDelete(directory, from, to)
+    lookUpMissing(directory, from, to)
+    // In batches, so that the source never holds a million files.
+    for (let i = from; i < to; i += 10_000) lookUpPresent(source, directory, i, Math.min(i + 10_000, to))
+    forgetAll()
+  }
+  // Caches of the server (compiled code, table growth) fill during the first rounds.
+  const warmUp = Math.min(NAMES / 3, 20_000)
+  round(0, warmUp)
+  round(warmUp, 2 * warmUp)
+  const before = footprint(pid!)
+  round(2 * warmUp, 2 * warmUp + NAMES)
+  const after = footprint(pid!)
+  t.comment(JSON.stringify({ before, after }))
+  t.equal(after.files, before.files, 'the server holds as many files open as before')
+  t.equal(after.threads, before.threads, 'and runs as many threads')
+  t.ok(after.rssKib <= before.rssKib + SLACK_KIB, `its memory stays: ${before.rssKib} KiB, then ${after.rssKib} KiB`)
+  const { operations } = await ground.report()
+  const count = (name: string): number => operations[name]?.count ?? 0
+  t.ok(count('FUSE_CREATE') >= NAMES, 'the creates reached the server')
+  t.ok(count('FUSE_LOOKUP') >= 2 * NAMES, 'the look-ups reached the server')
+  t.ok(count('FUSE_FORGET') + count('FUSE_BATCH_FORGET') > 0, 'the kernel forgot')
+  t.same(readdirSync(source), [], 'nothing is left in the source')
+  await ground.leave()
+})

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+/** The POSIX matrix on a StackFS mount, with the kernel's caches at work and with none. */
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { compile, needRoot, packageRoot, standOn, target } from '../ground.js'
+
+// Every step has its own limit; the file as a whole has none.
+t.setTimeout(0)
+
+needRoot()
+const folder = 'test/suites/posix'
+const sources = readdirSync(join(packageRoot, folder)).filter((name) => name.endsWith('.c'))
+const program = await compile(t, 'posix', sources.map((name) => join(folder, name)))
+
+const mounts = target !== undefined ? { target: '' } : {
+  'default time-outs': 'allow_other,default_permissions',
+  'time-outs of 0': 'allow_other,default_permissions,attr_timeout=0,entry_timeout=0',
+}
+
+for (const [name, options] of Object.entries(mounts)) {
+  await t.test(name, { timeout: 600_000 }, async (t) => {
+    const ground = await standOn(t, { options })
+    await t.spawn('timeout', ['-k', '5', '400', program, '--target', ground.directory], { timeout: 420_000 }, name)
+    await ground.leave()
+  })
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+/**
+ * Real work on StackFS mounts: as root on root's mount, and as an ordinary user on a mount that this user made
+ * through fusermount3. Each script stands alone: `test/suites/work/tree.sh DIRECTORY` works on any directory.
+ */
+import { chownSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import {
+  demand, environmentOf, needRoot, only, ordinaryUser, packageFor, share, standOn, target, temporaryDirectory,
+  type GroundOptions, type User,
+} from '../ground.js'
+
+// Every step has its own limit; the file as a whole has none.
+t.setTimeout(0)
+
+needRoot()
+
+interface Work {
+  script: string
+  /** Seconds it may take, in each share. */
+  seconds: [ci: number, full: number]
+  /** It looks behind the mount, so it needs one. */
+  mountOnly?: boolean
+  ground?: GroundOptions
+}
+
+const works: Work[] = [
+  { script: 'tree', seconds: [180, 3600] },
+  { script: 'git', seconds: [180, 1800] },
+  { script: 'npm', seconds: [300, 900] },
+  { script: 'sqlite', seconds: [180, 1800] },
+  { script: 'build', seconds: [240, 900] },
+  { script: 'fio', seconds: [180, 3600] },
+  { script: 'stress', seconds: [120, 1800] },
+  { script: 'escape', seconds: [120, 900], mountOnly: true },
+  { script: 'many-inodes', seconds: [120, 1800], ground: { openFiles: 256 } },
+]
+
+/** Downloads, kept from run to run outside the repository. */
+const downloads = process.env.EFUSE_SUITES_CACHE ?? '/var/cache/efuse-suites'
+
+async function perform(work: Work, user: User | undefined): Promise<void> {
+  const who = user?.name ?? 'root'
+  const seconds = work.seconds[share === 'ci' ? 0 : 1]
+  await t.test(`${work.script} as ${who}`, { timeout: (seconds + 120) * 1000 }, async (t) => {
+    if (target !== undefined && work.mountOnly) return void t.pass('looks behind a mount, and this is none')
+    const ground = await standOn(t, { ...work.ground, user })
+    const own = temporaryDirectory(t, user)
+    const env = {
+      ...environmentOf(user, own),
+      WORK: join(own, 'work'),
+      CACHE: join(downloads, who),
+      BEHIND: ground.source,
+    }
+    for (const path of [env.WORK, env.CACHE]) {
+      mkdirSync(path, { recursive: true })
+      if (user !== undefined) chownSync(path, user.uid, user.gid)
+    }
+    const script = join(await packageFor(user), 'test/suites/work', `${work.script}.sh`)
+    try {
+      await demand('bash', [script, ground.directory, share], { user, env, seconds })
+      t.pass(`${work.script} is clean`)
+    } catch (error) {
+      t.fail((error as Error).message)
+    }
+    await ground.leave()
+  })
+}
+
+for (const user of [undefined, ordinaryUser]) {
+  for (const work of works) {
+    if (work.script.includes(only)) await perform(work, user)
+  }
+}
