@@ -65,5 +65,7 @@ const [document, mountpoint] = process.argv.slice(2)
 const { mtime } = await stat(document)
 const fileSystem = new JsonFileSystem(JSON.parse(await readFile(document, 'utf8')), mtime)
 // It never changes: the kernel need not ask twice.
-const mounted = await mount(fileSystem, mountpoint, { readOnly: true, entryTimeout: 3600, attrTimeout: 3600, kernelCache: true })
+const mounted = await mount(fileSystem, mountpoint, {
+  readOnly: true, entryTimeout: 3600, attrTimeout: 3600, kernelCache: true,
+})
 console.log(`try: ls -R ${mounted.mountpoint}`)

@@ -48,8 +48,8 @@ t.test('alone it is an empty directory that nobody can write to', async (t) => {
 t.test('what changes things is refused as the kernel refuses it where there is no such operation', async (t) => {
   const kernel = await ScriptedKernel.start(new BaseFileSystem())
   for (const attempt of [
-    kernel.mknod(ROOT, 'x', S_IFREG), kernel.mkdir(ROOT, 'x'), kernel.symlink(ROOT, 'x', 'y'), kernel.link(2, ROOT, 'x'),
-    kernel.unlink(ROOT, 'x'), kernel.rmdir(ROOT, 'x'), kernel.rename(ROOT, 'x', ROOT, 'y'),
+    kernel.mknod(ROOT, 'x', S_IFREG), kernel.mkdir(ROOT, 'x'), kernel.symlink(ROOT, 'x', 'y'),
+    kernel.link(2, ROOT, 'x'), kernel.unlink(ROOT, 'x'), kernel.rmdir(ROOT, 'x'), kernel.rename(ROOT, 'x', ROOT, 'y'),
     kernel.setattr(ROOT, { mode: 0o700 }),
   ]) t.equal(await answers(attempt), 'EPERM')
   t.equal(await answers(kernel.paths.writeFile('/x', 'text')), 'EPERM', 'by way of mknod, as there is no create')

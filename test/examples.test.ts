@@ -40,7 +40,9 @@ async function mounted(mountpoint: string): Promise<boolean> {
 }
 
 /** Starts an example and waits until it says that it is mounted. */
-async function start(t: Test, name: string, args: (mountpoint: string) => string[] = (mountpoint) => [mountpoint]): Promise<Example> {
+async function start(
+  t: Test, name: string, args = (mountpoint: string): string[] => [mountpoint],
+): Promise<Example> {
   const mountpoint = await mkdtemp(join(tmpdir(), 'efuse-example-'))
   const child: ChildProcess = spawn(process.execPath, [join('examples', name), ...args(mountpoint)], {
     cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'],

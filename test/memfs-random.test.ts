@@ -213,7 +213,10 @@ t.test(`seed ${SEED}, ${STEPS} steps`, async (t) => {
     return found.length > 0 && random(10) > 0 ? found[random(found.length)] : somePath()
   }
   const randomBytes = () => Uint8Array.from({ length: random(9000) }, () => 1 + random(255))
-  const split = (path: string) => ({ parent: path.slice(0, path.lastIndexOf('/')), name: path.slice(path.lastIndexOf('/') + 1) })
+  const split = (path: string) => {
+    const cut = path.lastIndexOf('/')
+    return { parent: path.slice(0, cut), name: path.slice(cut + 1) }
+  }
 
   const steps: (() => Step)[] = [
     () => { const path = somePath(); return [`mkdir ${path}`, () => paths.mkdir(path), () => model.mkdir(path)] },
@@ -244,16 +247,25 @@ t.test(`seed ${SEED}, ${STEPS} steps`, async (t) => {
     () => {
       const from = existing('file'), to = existing('file')
       const [offset, target, length] = [random(MOST_BYTES), random(MOST_BYTES), 1 + random(9000)]
-      const real = async () => kernel.copyFileRange(
-        { nodeid: await paths.resolve(from), fh: 0, offset }, { nodeid: await paths.resolve(to), fh: 0, offset: target }, length)
-      return [`copy ${from} ${offset}+${length} ${to} ${target}`, real, () => model.copy(from, offset, to, target, length)]
+      const real = async () => {
+        const source = { nodeid: await paths.resolve(from), fh: 0, offset }
+        return kernel.copyFileRange(source, { nodeid: await paths.resolve(to), fh: 0, offset: target }, length)
+      }
+      const expected = () => model.copy(from, offset, to, target, length)
+      return [`copy ${from} ${offset}+${length} ${to} ${target}`, real, expected]
     },
     () => {
       const from = existing('file'), to = somePath()
       return [`link ${from} ${to}`, () => paths.link(from, to), () => model.link(from, to)]
     },
-    () => { const path = existing('file'); return [`unlink ${path}`, () => paths.unlink(path), () => model.unlink(path)] },
-    () => { const path = existing('directory'); return [`rmdir ${path}`, () => paths.rmdir(path), () => model.rmdir(path)] },
+    () => {
+      const path = existing('file')
+      return [`unlink ${path}`, () => paths.unlink(path), () => model.unlink(path)]
+    },
+    () => {
+      const path = existing('directory')
+      return [`rmdir ${path}`, () => paths.rmdir(path), () => model.rmdir(path)]
+    },
     () => {
       const from = existing(random(2) ? 'file' : 'directory')
       const to = random(2) ? somePath() : existing(random(2) ? 'file' : 'directory')
@@ -277,7 +289,8 @@ t.test(`seed ${SEED}, ${STEPS} steps`, async (t) => {
     if (node.kind === 'file') return [`${path} ${node.links} ${Buffer.from(node.bytes).toString('base64')}`]
     const children = [...node.names].sort(([a], [b]) => (a < b ? -1 : 1))
     const subdirectories = children.filter(([, child]) => child.kind === 'directory').length
-    return [`${path}/ ${2 + subdirectories}`, ...children.flatMap(([child, below]) => describeModel(below, `${path}/${child}`))]
+    const described = children.flatMap(([child, below]) => describeModel(below, `${path}/${child}`))
+    return [`${path}/ ${2 + subdirectories}`, ...described]
   }
   const describeReal = async (path = ''): Promise<string[]> => {
     const { mode, nlink, size } = await paths.stat(path)

@@ -310,7 +310,8 @@ t.test('names', async (t) => {
   t.test('that are not there are answered so that the kernel can remember', async (t) => {
     const memfs = new MemFS()
     const validity = {
-      entrySeconds: 1, entryNanoseconds: 0, attrSeconds: 2, attrNanoseconds: 0, negativeSeconds: 3, negativeNanoseconds: 0,
+      entrySeconds: 1, entryNanoseconds: 0, attrSeconds: 2, attrNanoseconds: 0,
+      negativeSeconds: 3, negativeNanoseconds: 0,
     }
     const kernel = await ScriptedKernel.start(memfs, { dispatch: { validity } })
     t.match(await kernel.lookup(ROOT, 'nothing'), { nodeid: 0, entryTimeout: 3 })
@@ -368,7 +369,8 @@ t.test('symbolic links', async (t) => {
   t.match(await paths.stat('/l'), { size: 8, mode: 0o120777 })
   await fails(t, kernel.symlink(ROOT, 'm', 'x'.repeat(4096)), 'ENAMETOOLONG', 'a target that is too long')
   await fails(t, kernel.readlink(ROOT), 'EINVAL', 'of something else')
-  await fails(t, kernel.setxattr(await paths.resolve('/l'), ACCESS, acl([USER_OBJ, 7])), 'EOPNOTSUPP', 'no access lists')
+  const link = await paths.resolve('/l')
+  await fails(t, kernel.setxattr(link, ACCESS, acl([USER_OBJ, 7])), 'EOPNOTSUPP', 'no access lists')
 })
 
 t.test('special files keep type, device and mode', async (t) => {
@@ -593,9 +595,11 @@ t.test('ownership and modes', async (t) => {
     await reset(0o2745)
     await kernel.call('FUSE_SETATTR', f, { valid: FATTR_UID | FATTR_KILL_SUIDGID, uid: 3 })
     t.match(await kernel.getattr(f), { mode: S_IFREG | 0o2745 }, 'root keeps sgid without group execution')
-    await kernel.call('FUSE_WRITE', f, { size: 1, write_flags: FUSE_WRITE_KILL_SUIDGID }, [], bytes('y'), { uid: 3, gid: 4 })
+    const write = (caller: object) =>
+      kernel.call('FUSE_WRITE', f, { size: 1, write_flags: FUSE_WRITE_KILL_SUIDGID }, [], bytes('y'), caller)
+    await write({ uid: 3, gid: 4 })
     t.match(await kernel.getattr(f), { mode: S_IFREG | 0o2745 }, 'so does one of the group')
-    await kernel.call('FUSE_WRITE', f, { size: 1, write_flags: FUSE_WRITE_KILL_SUIDGID }, [], bytes('y'), { uid: 3, gid: 5 })
+    await write({ uid: 3, gid: 5 })
     t.match(await kernel.getattr(f), { mode: S_IFREG | 0o745 }, 'but nobody else')
     await reset()
     await kernel.call('FUSE_SETATTR', f, { valid: 0 })
@@ -681,7 +685,8 @@ t.test('times', async (t) => {
     const atime = now() - 3_600_000_000_000n
     await kernel.call('FUSE_SETATTR', f, { valid: 0x430, atime: atime / 1_000_000_000n, mtime: 1, ctime: 1 })
     await kernel.read(f, 0, 0, 1)
-    t.equal((await kernel.getattr(f)).atime / 1_000_000_000n, atime / 1_000_000_000n, 'later than mtime and ctime, and of today')
+    t.equal((await kernel.getattr(f)).atime / 1_000_000_000n, atime / 1_000_000_000n,
+      'this one is later than mtime and ctime, and of today')
   })
 })
 
@@ -767,7 +772,8 @@ t.test('access lists', async (t) => {
     await kernel.setxattr(d, DEFAULT, defaults)
     const { nodeid: file, attr } = (await kernel.create(d, 'f', 0o640)).entry
     t.match(attr, { mode: S_IFREG | 0o640 }, 'the umask plays no part')
-    t.same(await kernel.getxattr(file, ACCESS), acl([USER_OBJ, 6], [USER, 7, 1000], [GROUP_OBJ, 5], [MASK, 4], [OTHER, 0]))
+    t.same(await kernel.getxattr(file, ACCESS),
+      acl([USER_OBJ, 6], [USER, 7, 1000], [GROUP_OBJ, 5], [MASK, 4], [OTHER, 0]))
     await fails(t, kernel.getxattr(file, DEFAULT), 'ENODATA', 'files have no default list')
     const { nodeid: sub, attr: subAttr } = await kernel.mkdir(d, 'sub', 0o777)
     t.match(subAttr, { mode: S_IFDIR | 0o775 })

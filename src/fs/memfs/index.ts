@@ -18,25 +18,23 @@ import type * as reply from '../../protocol/reply.js'
 import type * as request from '../../protocol/request.js'
 import {
   FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW,
-  FATTR_SIZE, FATTR_UID, FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID, FUSE_ROOT_ID,
+  FATTR_SIZE, FATTR_UID, FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID,
   FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_KILL_SUIDGID, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
-  S_IFSOCK, S_ISGID,
+  S_IFSOCK,
 } from '../../protocol/constants.js'
 import type { Connection, FileSystem } from '../filesystem.js'
-import { Content } from './content.js'
-import { Directory, DOT, DOT_DOT } from './directory.js'
+import { DOT, DOT_DOT } from './directory.js'
 import { isInGroup } from './groups.js'
-import { Inode } from './inode.js'
+import type { Inode } from './inode.js'
 import { PAGE_SIZE, PageStore } from './pages.js'
-import { chmodXattrs, getXattr, inheritMode, listXattrs, removeXattr, setXattr } from './xattrs.js'
+import { NAME_MAX, Tree } from './tree.js'
+import { chmodXattrs, getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js'
 
 const {
-  EEXIST, EFBIG, EINVAL, EISDIR, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, ENXIO, EOPNOTSUPP, EPERM,
-  ERANGE, ESTALE,
+  EEXIST, EFBIG, EINVAL, EISDIR, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC, ENOTDIR, ENXIO, EOPNOTSUPP, ERANGE, ESTALE,
 } = constants.errno
 const { O_EXCL, O_TRUNC } = fsConstants
 
-const NAME_MAX = 255
 const PERMISSION_BITS = 0o7777
 /** As large as ext4 lets a file be, bytes. */
 const MAX_FILE_SIZE = 2 ** 44
@@ -44,10 +42,6 @@ const MAX_FILE_SIZE = 2 ** 44
 const MAX_COPY = 16 * 1024 * 1024
 const COPY_STEP = 128 * 1024
 
-// rename(2)
-const RENAME_NOREPLACE = 1
-const RENAME_EXCHANGE = 2
-const RENAME_WHITEOUT = 4
 // fallocate(2)
 const FALLOC_FL_KEEP_SIZE = 0x01
 const FALLOC_FL_PUNCH_HOLE = 0x02
@@ -83,32 +77,25 @@ export class MemFS implements FileSystem {
   readonly synchronous = true
 
   private readonly store: PageStore
-  private readonly maxInodes: number
-  private readonly inodes = new Map<number, Inode>()
-  private readonly root: Inode
-  private nextNodeid = FUSE_ROOT_ID
+  private readonly tree: Tree
+  private readonly inodes: ReadonlyMap<number, Inode>
   /** Tells this instance's handles (NFS) from those of one before it that had the same nodeids. */
   private readonly generation = Math.floor(Date.now() / 1000)
   private readonly openDirectories = new Map<number, OpenDirectory>()
   private nextHandle = 1
-  /** Now, as of the last `tick`. */
-  private seconds = 0
-  private nanoseconds = 0
   /** Blocks as Buffers, whose latin1 conversions are the quickest there are. */
   private readonly buffers = new WeakMap<Block, Buffer>()
   private readonly copyBuffer = new Uint8Array(COPY_STEP)
 
   constructor(options: MemFSOptions = {}) {
     const maxBytes = options.maxBytes ?? totalmem() / 2
-    this.maxInodes = Math.floor(options.maxInodes ?? totalmem() / 8192)
+    const maxInodes = Math.floor(options.maxInodes ?? totalmem() / 8192)
     if (!(maxBytes >= 0)) throw new RangeError('maxBytes must be a number of bytes')
-    if (!(this.maxInodes >= 1)) throw new RangeError('maxInodes must be at least 1: the root directory is one')
+    if (!(maxInodes >= 1)) throw new RangeError('maxInodes must be at least 1: the root directory is one')
+    const { mode = 0o755, uid = process.getuid!(), gid = process.getgid!() } = options
     this.store = new PageStore(Math.floor(maxBytes / PAGE_SIZE))
-    this.tick()
-    this.root = this.newInode(S_IFDIR | ((options.mode ?? 0o755) & PERMISSION_BITS))
-    this.root.uid = options.uid ?? process.getuid!()
-    this.root.gid = options.gid ?? process.getgid!()
-    this.root.parent = this.root
+    this.tree = new Tree(this.store, maxInodes, mode & PERMISSION_BITS, { uid, gid })
+    this.inodes = this.tree.inodes
   }
 
   /** What is in use: bytes of pages, and inodes, unlinked ones that are still open or looked up included. */
@@ -140,7 +127,7 @@ export class MemFS implements FileSystem {
     for (const inode of this.inodes.values()) {
       inode.lookups = 0
       inode.opens = 0
-      this.freeIfGone(inode)
+      this.tree.freeIfGone(inode)
     }
   }
 
@@ -165,7 +152,7 @@ export class MemFS implements FileSystem {
     const inode = this.inodes.get(request.nodeid)
     if (inode === undefined) return
     inode.lookups = Math.max(0, inode.lookups - request.nlookup)
-    this.freeIfGone(inode)
+    this.tree.freeIfGone(inode)
   }
 
   getattr(request: request.GetattrRequest, reply: reply.AttrReply): number | void {
@@ -184,13 +171,12 @@ export class MemFS implements FileSystem {
     const inode = this.inodes.get(request.nodeid)
     if (inode === undefined) return -ESTALE
     const { valid } = request
-    this.tick()
-    const { seconds, nanoseconds } = this
+    const now = this.tree.now()
     if ((valid & FATTR_SIZE) !== 0) {
       if (inode.content === null) return inode.isDirectory ? -EISDIR : -EINVAL
       if (request.size > MAX_FILE_SIZE) return -EFBIG
       inode.content.truncate(request.size)
-      inode.modified(seconds, nanoseconds)
+      inode.modified(now)
     }
     // Nothing at all (but the ctime, with a writeback cache) is what the kernel sends for chown(2) to
     // -1, -1, and before it changes a file's contents without a write: it has decided that privileges
@@ -204,18 +190,17 @@ export class MemFS implements FileSystem {
       chmodXattrs(inode)
     }
     if ((valid & FATTR_ATIME) !== 0) {
-      const now = (valid & FATTR_ATIME_NOW) !== 0
-      inode.atime = now ? seconds : request.atime
-      inode.atimensec = now ? nanoseconds : request.atimensec
+      const given = (valid & FATTR_ATIME_NOW) === 0
+      inode.atime = given ? request.atime : now.seconds
+      inode.atimensec = given ? request.atimensec : now.nanoseconds
     }
     if ((valid & FATTR_MTIME) !== 0) {
-      const now = (valid & FATTR_MTIME_NOW) !== 0
-      inode.mtime = now ? seconds : request.mtime
-      inode.mtimensec = now ? nanoseconds : request.mtimensec
+      const given = (valid & FATTR_MTIME_NOW) === 0
+      inode.mtime = given ? request.mtime : now.seconds
+      inode.mtimensec = given ? request.mtimensec : now.nanoseconds
     }
     // With a writeback cache the kernel keeps the times of files it writes to, and tells them here.
-    if ((valid & FATTR_CTIME) !== 0) inode.changed(request.ctime, request.ctimensec)
-    else inode.changed(seconds, nanoseconds)
+    inode.changed((valid & FATTR_CTIME) === 0 ? now : { seconds: request.ctime, nanoseconds: request.ctimensec })
     inode.encode(reply.out.attr)
   }
 
@@ -248,8 +233,7 @@ export class MemFS implements FileSystem {
     const inode = this.inodes.get(request.nodeid)
     if (inode === undefined) return -ESTALE
     if (inode.target === null) return -EINVAL
-    this.tick()
-    inode.accessed(this.seconds, this.nanoseconds)
+    inode.accessed(this.tree.now())
     reply.write(inode.target)
   }
 
@@ -266,12 +250,11 @@ export class MemFS implements FileSystem {
   }
 
   tmpfile(request: request.TmpfileRequest, reply: reply.CreateReply): number | void {
-    const parent = this.directoryOf(request.nodeid)
+    const parent = this.tree.directory(request.nodeid)
     if (typeof parent === 'number') return parent
-    if (this.inodes.size >= this.maxInodes) return -ENOSPC
-    this.tick()
-    const inode = this.newChild(parent, S_IFREG | (request.mode & PERMISSION_BITS), request, request.umask)
-    inode.nlink = 0
+    const mode = S_IFREG | (request.mode & PERMISSION_BITS)
+    const inode = this.labelled(request, this.tree.makeNameless(parent, mode, request, request.umask))
+    if (typeof inode === 'number') return inode
     inode.opens = 1
     reply.open.open_flags = FOPEN_KEEP_CACHE
     this.give(reply.entry, inode)
@@ -280,18 +263,10 @@ export class MemFS implements FileSystem {
   link(request: request.LinkRequest, reply: reply.EntryReply): number | void {
     const inode = this.inodes.get(request.oldnodeid)
     if (inode === undefined) return -ESTALE
-    if (inode.isDirectory) return -EPERM
-    const parent = this.directoryOf(request.nodeid)
+    const parent = this.tree.directory(request.nodeid)
     if (typeof parent === 'number') return parent
-    if (request.nameLength > NAME_MAX) return -ENAMETOOLONG
-    const name = this.text(request.block, request.nameOffset, request.nameLength)
-    if (isImpossible(name)) return -EINVAL
-    if (parent.directory!.get(name) !== undefined) return -EEXIST
-    this.tick()
-    parent.directory!.add(name, inode)
-    parent.modified(this.seconds, this.nanoseconds)
-    inode.nlink++
-    inode.changed(this.seconds, this.nanoseconds)
+    const failed = this.tree.link(inode, parent, this.text(request.block, request.nameOffset, request.nameLength))
+    if (failed !== 0) return failed
     this.give(reply.entry, inode)
   }
 
@@ -304,49 +279,14 @@ export class MemFS implements FileSystem {
   }
 
   rename(request: request.RenameRequest): number | void {
-    const { flags, block } = request
-    const from = this.directoryOf(request.nodeid)
+    const { block } = request
+    const from = this.tree.directory(request.nodeid)
     if (typeof from === 'number') return from
-    const to = this.directoryOf(request.newdir)
+    const to = this.tree.directory(request.newdir)
     if (typeof to === 'number') return to
-    if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) !== 0) return -EINVAL
-    const exchange = (flags & RENAME_EXCHANGE) !== 0
-    if (exchange && flags !== RENAME_EXCHANGE) return -EINVAL
-    if (request.nameLength > NAME_MAX || request.name2Length > NAME_MAX) return -ENAMETOOLONG
     const name = this.text(block, request.nameOffset, request.nameLength)
     const newName = this.text(block, request.name2Offset, request.name2Length)
-    if (isImpossible(newName)) return -EINVAL
-    const moved = from.directory!.get(name)
-    if (moved === undefined) return -ENOENT
-    const there = to.directory!.get(newName)
-    if (contains(moved, to)) return -EINVAL
-    if (exchange) {
-      if (there === undefined) return -ENOENT
-      if (contains(there, from)) return -EINVAL
-      this.tick()
-      this.exchange(from, name, moved, to, newName, there)
-      return
-    }
-    if (there !== undefined) {
-      if ((flags & RENAME_NOREPLACE) !== 0) return -EEXIST
-      // Two names of one file: rename(2) does nothing.
-      if (there === moved) return
-      if (moved.isDirectory && !there.isDirectory) return -ENOTDIR
-      if (!moved.isDirectory && there.isDirectory) return -EISDIR
-      if (there.directory !== null && there.directory.count > 0) return -ENOTEMPTY
-    }
-    const whiteout = (flags & RENAME_WHITEOUT) !== 0
-    if (whiteout && this.inodes.size >= this.maxInodes) return -ENOSPC
-    this.tick()
-    if (there === undefined) {
-      to.directory!.add(newName, moved)
-    } else {
-      to.directory!.replace(newName, moved)
-      this.unlinked(to, there)
-    }
-    if (whiteout) from.directory!.replace(name, this.newChild(from, S_IFCHR, request, 0))
-    else from.directory!.remove(name)
-    this.moved(moved, from, to)
+    return this.tree.rename(from, name, to, newName, request.flags, request)
   }
 
   // Open files
@@ -364,15 +304,14 @@ export class MemFS implements FileSystem {
     const inode = this.inodes.get(request.nodeid)
     if (inode === undefined) return
     inode.opens = Math.max(0, inode.opens - 1)
-    this.freeIfGone(inode)
+    this.tree.freeIfGone(inode)
   }
 
   read(request: request.ReadRequest, reply: reply.DataReply): number | void {
     const inode = this.inodes.get(request.nodeid)
     if (inode === undefined) return -ESTALE
     if (inode.content === null) return inode.isDirectory ? -EISDIR : -EINVAL
-    this.tick()
-    inode.accessed(this.seconds, this.nanoseconds)
+    inode.accessed(this.tree.now())
     reply.length = inode.content.read(request.offset, reply.capacity, reply.block.u8, reply.offset)
   }
 
@@ -387,8 +326,7 @@ export class MemFS implements FileSystem {
     if (size <= 0) return -EFBIG
     const written = content.write(offset, size, request.block.u8, request.dataOffset)
     if (written === 0) return -ENOSPC
-    this.tick()
-    inode.modified(this.seconds, this.nanoseconds)
+    inode.modified(this.tree.now())
     if ((request.write_flags & FUSE_WRITE_KILL_SUIDGID) !== 0) this.killPrivileges(inode, request)
     reply.out.size = written
   }
@@ -467,8 +405,7 @@ export class MemFS implements FileSystem {
     const { directory } = inode
     if (directory === null) return -ENOTDIR
     const { offset } = request
-    this.tick()
-    inode.accessed(this.seconds, this.nanoseconds)
+    inode.accessed(this.tree.now())
     // A directory that is removed has no entries, not even these.
     if (inode.nlink === 0) return
     if (offset < DOT) {
@@ -514,8 +451,7 @@ export class MemFS implements FileSystem {
       && (request.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) !== 0
     const failed = setXattr(inode, name, request.data.subarray(0, request.size), request.flags, killSgid)
     if (failed !== 0) return failed
-    this.tick()
-    inode.changed(this.seconds, this.nanoseconds)
+    inode.changed(this.tree.now())
   }
 
   removexattr(request: request.RemovexattrRequest): number | void {
@@ -523,8 +459,7 @@ export class MemFS implements FileSystem {
     if (inode === undefined) return -ESTALE
     const failed = removeXattr(inode, this.text(request.block, request.nameOffset, request.nameLength))
     if (failed !== 0) return failed
-    this.tick()
-    inode.changed(this.seconds, this.nanoseconds)
+    inode.changed(this.tree.now())
   }
 
   statfs(_request: request.StatfsRequest, reply: reply.StatfsReply): void {
@@ -532,20 +467,13 @@ export class MemFS implements FileSystem {
     const { limit, used } = this.store
     st.blocks = limit
     st.bfree = st.bavail = limit - used
-    st.files = this.maxInodes
-    st.ffree = this.maxInodes - this.inodes.size
+    st.files = this.tree.maxInodes
+    st.ffree = this.tree.maxInodes - this.inodes.size
     st.bsize = st.frsize = PAGE_SIZE
     st.namelen = NAME_MAX
   }
 
   // What the methods above share
-
-  /** Reads the clock; milliseconds are finer than the ticks that ext4 stamps its files with. */
-  private tick(): void {
-    const now = Date.now()
-    this.seconds = Math.floor(now / 1000)
-    this.nanoseconds = (now % 1000) * 1_000_000
-  }
 
   private bufferOf(block: Block): Buffer {
     let buffer = this.buffers.get(block)
@@ -570,7 +498,9 @@ export class MemFS implements FileSystem {
   }
 
   /** @returns whether the record fitted */
-  private addRecord(reply: reply.DirectoryReply, name: string, inode: Inode, cookie: number, looksUp: boolean): boolean {
+  private addRecord(
+    reply: reply.DirectoryReply, name: string, inode: Inode, cookie: number, looksUp: boolean,
+  ): boolean {
     if (!reply.next(name.length)) return false
     const { dirent } = reply
     dirent.ino = inode.nodeid
@@ -581,123 +511,33 @@ export class MemFS implements FileSystem {
     return true
   }
 
-  /** The directory that a request wants to change, or a negated errno. */
-  private directoryOf(nodeid: number): Inode | number {
-    const inode = this.inodes.get(nodeid)
-    if (inode === undefined) return -ESTALE
-    if (inode.directory === null) return -ENOTDIR
-    return inode.nlink === 0 ? -ENOENT : inode
-  }
-
-  /** Makes what a request names, or answers a negated errno. @param mode type and permission bits */
-  private make(
-    request: request.Request & request.Named, mode: number, umask: number,
-  ): Inode | number {
-    const parent = this.directoryOf(request.nodeid)
+  /** Makes what a request names. @param mode type and permission bits. @returns a negated errno when it can't */
+  private make(request: request.Request & request.Named, mode: number, umask: number): Inode | number {
+    const parent = this.tree.directory(request.nodeid)
     if (typeof parent === 'number') return parent
-    if (request.nameLength > NAME_MAX) return -ENAMETOOLONG
     const name = this.text(request.block, request.nameOffset, request.nameLength)
-    if (isImpossible(name)) return -EINVAL
-    if (parent.directory!.get(name) !== undefined) return -EEXIST
-    if (this.inodes.size >= this.maxInodes) return -ENOSPC
-    this.tick()
-    const inode = this.newChild(parent, mode, request, umask)
-    parent.directory!.add(name, inode)
-    parent.modified(this.seconds, this.nanoseconds)
-    if (inode.isDirectory) {
-      inode.parent = parent
-      parent.nlink++
-    }
-    return inode
+    return this.labelled(request, this.tree.make(parent, name, mode, request, umask))
   }
 
-  /** An inode with the ownership, mode and lists that its parent directory gives it; it has no name yet. */
-  private newChild(parent: Inode, mode: number, request: request.Request, umask: number): Inode {
-    const inode = this.newInode(mode)
-    inode.uid = request.uid
-    inode.gid = request.gid
-    if ((parent.mode & S_ISGID) !== 0) {
-      inode.gid = parent.gid
-      if (inode.isDirectory) inode.mode |= S_ISGID
+  /** Puts the security labels on a new inode that came with its creation (FUSE_SECURITY_CTX). */
+  private labelled(request: request.Request, made: Inode | number): Inode | number {
+    if (request.exchange.extensionsLength > 0 && typeof made !== 'number') {
+      for (const [name, value] of request.securityContexts) setXattr(made, name, value, 0, false)
     }
-    inheritMode(parent, inode, umask)
-    if (request.exchange.extensionsLength > 0) {
-      for (const [name, value] of request.securityContexts) setXattr(inode, name, value, 0, false)
-    }
-    return inode
-  }
-
-  private newInode(mode: number): Inode {
-    const inode = new Inode(this.nextNodeid++, mode)
-    inode.born(this.seconds, this.nanoseconds)
-    if (inode.isDirectory) {
-      inode.directory = new Directory()
-      inode.nlink = 2
-    } else if (inode.isRegular) {
-      inode.content = new Content(this.store)
-    }
-    this.inodes.set(inode.nodeid, inode)
-    return inode
+    return made
   }
 
   private remove(request: request.Request & request.Named, wantsDirectory: boolean): number | void {
-    const parent = this.directoryOf(request.nodeid)
+    const parent = this.tree.directory(request.nodeid)
     if (typeof parent === 'number') return parent
-    if (request.nameLength > NAME_MAX) return -ENAMETOOLONG
     const name = this.text(request.block, request.nameOffset, request.nameLength)
-    const inode = parent.directory!.get(name)
-    if (inode === undefined) return -ENOENT
-    if (wantsDirectory && !inode.isDirectory) return -ENOTDIR
-    if (!wantsDirectory && inode.isDirectory) return -EISDIR
-    if (inode.directory !== null && inode.directory.count > 0) return -ENOTEMPTY
-    this.tick()
-    parent.directory!.remove(name)
-    parent.modified(this.seconds, this.nanoseconds)
-    this.unlinked(parent, inode)
-  }
-
-  /** An inode has lost a name in `parent`. */
-  private unlinked(parent: Inode, inode: Inode): void {
-    if (inode.isDirectory) {
-      inode.nlink = 0
-      parent.nlink--
-    } else {
-      inode.nlink--
-    }
-    inode.changed(this.seconds, this.nanoseconds)
-    this.freeIfGone(inode)
-  }
-
-  /** An inode's name has gone from one directory to another, or stayed in the same. */
-  private moved(inode: Inode, from: Inode, to: Inode): void {
-    from.modified(this.seconds, this.nanoseconds)
-    to.modified(this.seconds, this.nanoseconds)
-    inode.changed(this.seconds, this.nanoseconds)
-    if (inode.isDirectory) {
-      inode.parent = to
-      from.nlink--
-      to.nlink++
-    }
-  }
-
-  private exchange(from: Inode, name: string, moved: Inode, to: Inode, newName: string, there: Inode): void {
-    from.directory!.replace(name, there)
-    to.directory!.replace(newName, moved)
-    this.moved(moved, from, to)
-    this.moved(there, to, from)
-  }
-
-  private freeIfGone(inode: Inode): void {
-    if (!inode.isGone) return
-    inode.content?.clear()
-    this.inodes.delete(inode.nodeid)
+    return this.tree.remove(parent, name, wantsDirectory)
   }
 
   private truncateOnOpen(inode: Inode, request: request.OpenRequest | request.CreateRequest): void {
     if ((request.flags & O_TRUNC) === 0 || inode.content === null) return
-    this.tick()
     inode.content.truncate(0)
-    inode.modified(this.seconds, this.nanoseconds)
+    inode.modified(this.tree.now())
     if ((request.open_flags & FUSE_OPEN_KILL_SUIDGID) !== 0) this.killPrivileges(inode, request)
   }
 
@@ -727,7 +567,7 @@ export class MemFS implements FileSystem {
     }
     if (copied === 0) return 0
     this.rewritten(target, request)
-    source.accessed(this.seconds, this.nanoseconds)
+    source.accessed(this.tree.now())
     return copied
   }
 
@@ -736,23 +576,8 @@ export class MemFS implements FileSystem {
    * keep the privileges on it; of the callers that may, root is the one we can tell.
    */
   private rewritten(inode: Inode, request: request.Request): void {
-    this.tick()
-    inode.modified(this.seconds, this.nanoseconds)
+    inode.modified(this.tree.now())
     if (request.uid !== 0) this.killPrivileges(inode, request)
-  }
-}
-
-/** Whether no kernel would ask for something of this name to be made. */
-function isImpossible(name: string): boolean {
-  return name === '' || name === '.' || name === '..' || name.includes('/')
-}
-
-/** Whether `directory` is `inode` or lies below it. */
-function contains(inode: Inode, directory: Inode): boolean {
-  if (!inode.isDirectory) return false
-  for (let at = directory; ; at = at.parent!) {
-    if (at === inode) return true
-    if (at.parent === at || at.parent === null) return false
   }
 }
 

@@ -19,6 +19,12 @@ const STATX_BTIME = 0x800
 /** relatime: an access time older than this is brought up to date whatever else, seconds. */
 const RELATIME_SPAN = 24 * 3600
 
+/** A point in time. */
+export interface Moment {
+  seconds: number
+  nanoseconds: number
+}
+
 export class Inode {
   nlink = 1
   uid = 0
@@ -119,25 +125,25 @@ export class Inode {
   }
 
   /** The inode is new: all its times are now. */
-  born(seconds: number, nanoseconds: number): void {
+  born({ seconds, nanoseconds }: Readonly<Moment>): void {
     this.atime = this.mtime = this.ctime = this.btime = seconds
     this.atimensec = this.mtimensec = this.ctimensec = this.btimensec = nanoseconds
   }
 
   /** Its attributes have changed. */
-  changed(seconds: number, nanoseconds: number): void {
+  changed({ seconds, nanoseconds }: Readonly<Moment>): void {
     this.ctime = seconds
     this.ctimensec = nanoseconds
   }
 
   /** What it holds has changed. */
-  modified(seconds: number, nanoseconds: number): void {
+  modified({ seconds, nanoseconds }: Readonly<Moment>): void {
     this.mtime = this.ctime = seconds
     this.mtimensec = this.ctimensec = nanoseconds
   }
 
   /** What it holds has been read. As with mount(8)'s relatime, that is noted once after each change and once a day. */
-  accessed(seconds: number, nanoseconds: number): void {
+  accessed({ seconds, nanoseconds }: Readonly<Moment>): void {
     const { atime, atimensec } = this
     const afterModified = atime > this.mtime || (atime === this.mtime && atimensec > this.mtimensec)
     const afterChanged = atime > this.ctime || (atime === this.ctime && atimensec > this.ctimensec)

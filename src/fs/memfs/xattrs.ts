@@ -110,7 +110,7 @@ export function chmodXattrs(inode: Inode): void {
   inode.xattrs!.set(acl.ACL_ACCESS, acl.encodeAcl(list))
 }
 
-/** Gives a new inode the mode, and the access lists, that its parent's default list or else the umask make of `mode`. */
+/** Gives a new inode the permissions and access lists that its parent's default list, or else the umask, leaves it. */
 export function inheritMode(parent: Inode, inode: Inode, umask: number): void {
   const value = inode.isSymlink ? undefined : parent.xattrs?.get(acl.ACL_DEFAULT)
   if (value === undefined) {
