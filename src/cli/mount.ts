@@ -104,6 +104,8 @@ async function run(
   source: string, mountpoint: string, args: MountArguments, options: ParsedOptions,
   parent: ((message: Readiness) => Promise<void>) | null,
 ): Promise<void> {
+  // Whoever read our log may end before we do.
+  process.stderr.on('error', () => {})
   // Whoever started us in the background has given up: so do we.
   const orphaned = (): void => process.exit(1)
   if (parent !== null) process.once('disconnect', orphaned)

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Readable } from 'node:stream'
 import type { Test } from 'tap'
 import { mountAt, mounts } from '../../src/mount/mountinfo.js'
 
@@ -54,7 +55,7 @@ export function startScript(text: string, args: readonly string[] = []): ChildPr
 /** Waits until a stream has said something. @returns all it said */
 export async function said(stream: NodeJS.ReadableStream, what: RegExp): Promise<string> {
   let text = ''
-  for await (const part of stream) {
+  for await (const part of (stream as Readable).iterator({ destroyOnReturn: false })) {
     text += String(part)
     if (what.test(text)) return text
   }
