@@ -79,12 +79,14 @@ export class Paths {
   async readFile(path: string, chunk = 65536): Promise<Uint8Array> {
     const nodeid = await this.resolve(path)
     return this.withOpen(nodeid, 0, async (fh) => {
+      const { size } = await this.kernel.getattr(nodeid)
       const parts: Uint8Array[] = []
       for (let offset = 0; ;) {
         const part = await this.kernel.read(nodeid, fh, offset, chunk)
         parts.push(part)
         offset += part.length
         if (part.length < chunk) return Buffer.concat(parts)
+        if (offset > size) throw new FuseError('EIO', `a file of ${size} bytes has more than ${offset}`)
       }
     })
   }
@@ -158,6 +160,7 @@ export class Paths {
     })
     try {
       const all: KernelDirent[] = []
+      const seen = new Set<Wide>()
       for (let offset: Wide = 0; ;) {
         const part: KernelDirent[] = plus
           ? await kernel.readdirplus(nodeid, fh, offset, size)
@@ -165,6 +168,8 @@ export class Paths {
         if (part.length === 0) return all
         all.push(...part)
         offset = part[part.length - 1].off
+        if (seen.has(offset)) throw new FuseError('ELOOP', `the listing comes back to offset ${offset}`)
+        seen.add(offset)
       }
     } finally {
       if (served) await orWithout(kernel.releasedir(nodeid, fh), () => {})
@@ -211,11 +216,23 @@ export class Paths {
     await this.kernel.setattr(await this.resolve(path), { size })
   }
 
-  /** Removes a tree. */
-  async remove(path: string): Promise<void> {
-    if (((await this.stat(path)).mode & S_IFMT) !== S_IFDIR) return this.unlink(path)
-    for (const name of await this.readdir(path)) await this.remove(`${path}/${name}`)
-    await this.rmdir(path)
+  /** Removes all that is in a directory. */
+  async empty(path: string): Promise<void> {
+    await this.emptyDirectory(await this.resolve(path))
+  }
+
+  private async emptyDirectory(directory: Wide): Promise<void> {
+    // By bytes: names need not be valid UTF-8.
+    for (const { name, nameBytes } of await this.list(directory)) {
+      if (name === '.' || name === '..') continue
+      const { nodeid, attr } = await this.kernel.lookup(directory, nameBytes)
+      if ((attr.mode & S_IFMT) === S_IFDIR) {
+        await this.emptyDirectory(nodeid)
+        await this.kernel.rmdir(directory, nameBytes)
+      } else {
+        await this.kernel.unlink(directory, nameBytes)
+      }
+    }
   }
 }
 
