@@ -80,8 +80,6 @@ function demand(args: MountArguments): void {
   if (args.type === 'efuse') {
     throw new Failure('--type efuse needs the efuse kernel module, which is not there: use --type auto')
   }
-  if (args.rings === 'uring') throw new Failure('--rings uring is not available: use --rings auto')
-  if (args.passthrough === 'on') throw new Failure('--passthrough on is not available: use --passthrough auto')
   if (args.coherence !== 'shared') {
     throw new Failure(`--coherence ${args.coherence} is not available: use --coherence shared`)
   }
@@ -120,6 +118,8 @@ async function run(
       fileSystem,
       options,
       workers: args.workers === 'auto' ? undefined : args.workers,
+      rings: args.rings,
+      demandPassthrough: args.passthrough === 'on',
       log: (message) => process.stderr.write(`efuse: ${message}\n`),
     })
     if (parent !== null) {
@@ -143,7 +143,7 @@ async function fileSystemOf(
 ): Promise<FileSystemSource> {
   const { fs } = args
   if (fs === 'memfs') return { kind: 'memfs' }
-  if (fs === 'stackfs') return stackfs(source, options)
+  if (fs === 'stackfs') return stackfs(source, options, args.passthrough !== 'off')
   if (!fs.startsWith('.') && !isAbsolute(fs)) {
     throw new WrongUsage(`--fs ${fs}: it is stackfs, memfs or a module's path (./mod.js)`)
   }
@@ -152,13 +152,14 @@ async function fileSystemOf(
   return { kind: 'module', url: pathToFileURL(path).href, options: { source, mountpoint } }
 }
 
-async function stackfs(source: string, options: ParsedOptions): Promise<FileSystemSource> {
+async function stackfs(source: string, options: ParsedOptions, passthrough: boolean): Promise<FileSystemSource> {
   const { prepareStackFS } = await import('../fs/stackfs/index.js')
   try {
     const shared = prepareStackFS({
       source: resolve(source),
       directIo: options.directIo,
       keepCache: options.kernelCache,
+      passthrough,
     })
     return { kind: 'stackfs', shared }
   } catch (error) {

@@ -100,8 +100,8 @@ export interface DispatchOptions {
 }
 
 export class Dispatcher {
-  /** The exchange of a pending request is complete: send its reply and free it. Set by the ring. */
-  onComplete: (exchange: Exchange) => void = () => {}
+  /** The answer to a pending request is there: by default its exchange's owner sends it. */
+  onComplete: (exchange: Exchange) => void = (exchange) => exchange.owner?.complete(exchange)
   /** What was agreed on; until FUSE_INIT came, our own wishes. */
   readonly negotiation: Negotiation
   readonly counters: OperationCounters

@@ -8,7 +8,7 @@ import { FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FuseOpcode, S_IFMT } from '../protoc
 import { Outcome, type Exchange } from '../protocol/exchange.js'
 import type { Struct } from '../protocol/struct.js'
 import * as s from '../protocol/structs.js'
-import type { RequestServer } from '../rings/device.js'
+import type { PartsServer } from '../rings/uring.js'
 import type { MountOptions } from './options.js'
 
 function offsetOf(struct: Struct<any>, ...path: string[]): number {
@@ -36,12 +36,12 @@ const STATX_UID = offsetOf(s.fuse_statx, 'uid')
 const STATX_GID = offsetOf(s.fuse_statx, 'gid')
 
 /** Stands between a ring and its server. */
-class OverridingServer implements RequestServer {
-  onComplete: (exchange: Exchange) => void = () => {}
+class OverridingServer implements PartsServer {
+  onComplete: (exchange: Exchange) => void = (exchange) => exchange.owner?.complete(exchange)
   private readonly openFlags: number
 
   constructor(
-    private readonly server: RequestServer,
+    private readonly server: PartsServer,
     private readonly options: MountOptions,
   ) {
     this.openFlags = openFlagsOf(options)
@@ -57,6 +57,12 @@ class OverridingServer implements RequestServer {
 
   receive(exchange: Exchange, header: number, length: number): Outcome {
     const outcome = this.server.receive(exchange, header, length)
+    if (outcome === Outcome.Ready) this.apply(exchange)
+    return outcome
+  }
+
+  receiveParts(exchange: Exchange, header: number, args: number, payload: number, payloadLength: number): Outcome {
+    const outcome = this.server.receiveParts(exchange, header, args, payload, payloadLength)
     if (outcome === Outcome.Ready) this.apply(exchange)
     return outcome
   }
@@ -118,7 +124,7 @@ function openFlagsOf({ directIo, kernelCache, autoCache }: MountOptions): number
 }
 
 /** The server itself, or one in front of it where the options ask for changes. */
-export function withOverrides(server: RequestServer, options: MountOptions): RequestServer {
+export function withOverrides(server: PartsServer, options: MountOptions): PartsServer {
   const { uid, gid, umask } = options
   const nothing = uid === undefined && gid === undefined && umask === undefined && openFlagsOf(options) === 0
   return nothing ? server : new OverridingServer(server, options)

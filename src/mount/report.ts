@@ -26,9 +26,9 @@ export interface MountReport {
   mountpoint: string
   source: string
   type: string
-  rings: 'dev'
+  rings: 'dev' | 'uring'
   workers: number
-  passthrough: 'off'
+  passthrough: 'on' | 'off'
   accel: 'off'
   /** Requests that reached the server since it was mounted, by the kernel's names. */
   operations: Record<string, OperationCount>

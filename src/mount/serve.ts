@@ -12,8 +12,9 @@ import { Worker } from 'node:worker_threads'
 import { OperationCounters } from '../fs/counters.js'
 import * as native from '../native.js'
 import { FUSE_DEV_IOC_CLONE } from '../protocol/constants.js'
-import type { Agreement } from '../protocol/init.js'
+import { Negotiation, type Agreement } from '../protocol/init.js'
 import { Block } from '../protocol/struct.js'
+import { queueCount } from '../rings/uring.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
 import { atExit } from './exit.js'
@@ -21,7 +22,7 @@ import type { FileSystemSource } from './filesystems.js'
 import { MountError } from './mountpoint.js'
 import type { MountOptions } from './options.js'
 import { kernelReport, type MountReport } from './report.js'
-import { WorkerStates, type FromWorker, type ToWorker, type WorkerSetup } from './worker-protocol.js'
+import { WorkerStates, type FromWorker, type Rings, type ToWorker, type WorkerSetup } from './worker-protocol.js'
 
 export interface ServeOptions {
   /** Shown in /proc/mounts unless `fsname` says otherwise. */
@@ -31,6 +32,10 @@ export interface ServeOptions {
   options: MountOptions
   /** How many workers; default: one per CPU that this process may use, or one. */
   workers?: number
+  /** The channel to the kernel; default `auto`. With `uring` it is an error when there is none. */
+  rings?: Rings
+  /** Whether it is an error when the kernel does not take files for passthrough. */
+  demandPassthrough?: boolean
   /** Seconds that kernel and file system may take to begin; default 30. */
   initTimeout?: number
   /** Seconds that users of the mount get when a signal ends it; default 10. */
@@ -69,6 +74,8 @@ interface Member {
   readonly thread: Worker
   /** Its device descriptor; -1 before it serves. */
   fd: number
+  /** Its io_uring ring; -1 when it has none. */
+  ring: number
   /** It has said that its ring ended. */
   done: boolean
 }
@@ -98,7 +105,8 @@ class Supervisor implements Served {
     this.mountpoint = options.mountpoint
     this.ended = new Promise((resolve) => { this.resolveEnded = resolve })
     this.workers = options.workers ?? this.cpus.length
-    this.stateMemory = WorkerStates.allocate(this.workers)
+    // One more than serve: over io_uring one reads the device beside.
+    this.stateMemory = WorkerStates.allocate(this.workers + 1)
     this.states = new WorkerStates(this.stateMemory)
   }
 
@@ -117,16 +125,49 @@ class Supervisor implements Served {
       const initialized = this.first(first, 'initialized', 'the kernel or the file system has not begun')
       this.give(first)
       this.agreement = (await initialized).agreement
+      this.checkDemands(this.agreement)
       this.control = await openControl(this.attachment.entry.device, {
         report: () => this.report(),
         server: { pid: process.pid, exits: true },
         abort: () => void this.abort(),
       })
-      for (let index = 1; index < this.workers; index++) this.start(index)
+      if (this.shared && this.overUring) {
+        for (let index = 1; index <= this.workers; index++) this.start(index)
+      } else {
+        for (let index = 1; index < this.workers; index++) this.start(index)
+      }
     } catch (error) {
       await this.abort()
       throw error
     }
+  }
+
+  private get overUring(): boolean {
+    return this.agreement !== null && Negotiation.from(this.agreement).has('FUSE_OVER_IO_URING')
+  }
+
+  private get passesThrough(): boolean {
+    return this.agreement !== null && Negotiation.from(this.agreement).has('FUSE_PASSTHROUGH')
+  }
+
+  /** @throws MountError when something that was demanded was not agreed on */
+  private checkDemands(agreement: Agreement): void {
+    const agreed = Negotiation.from(agreement)
+    if (this.options.rings === 'uring' && !agreed.has('FUSE_OVER_IO_URING')) {
+      throw new MountError(
+        'this kernel does not offer FUSE over io_uring: run "efuse doctor --fix" as root, or use --rings auto')
+    }
+    if (this.options.demandPassthrough && !agreed.has('FUSE_PASSTHROUGH')) {
+      throw new MountError('this kernel, or our privilege, does not allow passthrough: use --passthrough auto')
+    }
+  }
+
+  /** The io_uring queues of a worker: those of the kernel's that fall to it, turn by turn. */
+  private queuesOf(index: number): number[] | null {
+    if (!this.shared || !this.overUring || index === 0) return null
+    const queues: number[] = []
+    for (let queue = index - 1; queue < queueCount(); queue += this.workers) queues.push(queue)
+    return queues
   }
 
   // Workers ----------------------------------------------------------------------------------------
@@ -134,16 +175,21 @@ class Supervisor implements Served {
   private start(index: number): Member {
     const { options, cpus } = this
     const counters = (this.counters[index] ??= new OperationCounters())
+    const queues = this.queuesOf(index)
+    // A queue's requests are made on its CPU; who serves several had better stay free.
+    const cpu = queues === null ? cpus[index % cpus.length] : queues.length === 1 ? queues[0] : -1
     const setup: WorkerSetup = {
       index,
-      cpu: this.workers > 1 ? cpus[index % cpus.length] : -1,
+      cpu: this.workers > 1 && cpus.includes(cpu) ? cpu : -1,
+      rings: options.rings ?? 'auto',
+      queues,
       source: options.fileSystem,
       options: options.options,
       states: this.stateMemory,
       counters: counters.memory,
     }
     const thread = new Worker(new URL('./worker.js', import.meta.url), { workerData: setup })
-    const member: Member = { index, thread, fd: -1, done: false }
+    const member: Member = { index, thread, fd: -1, ring: -1, done: false }
     this.members.set(index, member)
     thread.on('message', (message: FromWorker) => this.heard(member, message))
     thread.on('error', (error) => {
@@ -217,6 +263,9 @@ class Supervisor implements Served {
           if (other !== member && this.states.blockedThread(other.index) === 0) this.tell(other, message)
         }
         return
+      case 'ring':
+        member.ring = message.fd
+        return
       case 'log':
         this.options.log(message.message)
         return
@@ -229,6 +278,9 @@ class Supervisor implements Served {
   private exited(member: Member): void {
     if (member.fd >= 0) native.close(member.fd)
     member.fd = -1
+    // One that ended in order has closed its ring itself.
+    if (member.ring >= 0 && !member.done) native.close(member.ring)
+    member.ring = -1
     this.states.leave(member.index)
     if (this.members.get(member.index) === member) this.members.delete(member.index)
     if (this.ending || member.done) {
@@ -300,7 +352,7 @@ class Supervisor implements Served {
   /** Interrupts the workers that block in the kernel, which then see that they are to stop. */
   private wake(): boolean {
     let blocked = false
-    for (let index = 0; index < this.workers; index++) {
+    for (let index = 0; index <= this.workers; index++) {
       const thread = this.states.blockedThread(index)
       if (thread === 0) continue
       blocked = true
@@ -349,9 +401,9 @@ class Supervisor implements Served {
       mountpoint: this.mountpoint,
       source: entry.source,
       type: entry.type,
-      rings: 'dev',
+      rings: this.overUring ? 'uring' : 'dev',
       workers: this.members.size,
-      passthrough: 'off',
+      passthrough: this.passesThrough ? 'on' : 'off',
       accel: 'off',
       operations: OperationCounters.total(this.counters),
       kernel: kernelReport(entry.device, this.agreement!),

@@ -10,7 +10,9 @@ import { FuseNotifyCode } from '../protocol/constants.js'
 import type { Negotiation } from '../protocol/init.js'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import { DeviceRing } from '../rings/device.js'
+import { UringRing, type PartsServer } from '../rings/uring.js'
 import { getSystemErrorName } from 'node:util'
+import { backingFiles } from './backing.js'
 import type { MountOptions } from './options.js'
 import { withOverrides } from './override.js'
 import { maxWriteOf, newNegotiation, prepareNegotiation, validityOf } from './settings.js'
@@ -19,6 +21,8 @@ export interface ServingOptions extends Pick<DispatchOptions, 'counters' | 'onFo
   options: MountOptions
   /** Made by another worker; otherwise FUSE_INIT comes here. */
   negotiation?: Negotiation
+  /** Asks the kernel for FUSE over io_uring. */
+  uring?: boolean
   /** Becomes other than 0 when this thread is to stop. */
   stop?: Int32Array
   /** The first number of this thread's `retrieve`s. */
@@ -33,8 +37,10 @@ export class Serving {
   readonly dispatcher: Dispatcher
   readonly ring: DeviceRing
   readonly notifier: NotifierOver
+  private readonly server: PartsServer
+  private uringRing: UringRing | null = null
 
-  constructor(fd: number, readonly fileSystem: FileSystem, serving: ServingOptions) {
+  constructor(private readonly fd: number, readonly fileSystem: FileSystem, private readonly serving: ServingOptions) {
     const { options, log, onForeignNotifyReply } = serving
     const negotiation = serving.negotiation ?? newNegotiation(options)
     this.notifier = new NotifierOver(notificationSender(fd), serving.firstUnique)
@@ -42,8 +48,12 @@ export class Serving {
       validity: validityOf(options),
       counters: serving.counters,
       negotiation,
-      prepare: (agreed) => prepareNegotiation(agreed, options),
+      prepare: (agreed) => {
+        prepareNegotiation(agreed, options)
+        if (serving.uring) agreed.want('FUSE_OVER_IO_URING')
+      },
       notifier: this.notifier,
+      backing: backingFiles(fd),
       onNotifyReply: (request) => {
         if (this.notifier.takeReply(request) || onForeignNotifyReply === undefined) return
         const { exchange } = request
@@ -55,8 +65,9 @@ export class Serving {
         log(`${operation} failed: ${error instanceof Error ? error.stack ?? error.message : String(error)}`)
       },
     })
-    this.ring = new DeviceRing(fd, withOverrides(this.dispatcher, options), {
-      maxTransfer: Math.max(maxWriteOf(options), negotiation.maxWrite),
+    this.server = withOverrides(this.dispatcher, options)
+    this.ring = new DeviceRing(fd, this.server, {
+      maxTransfer: this.maxTransfer,
       stop: serving.stop,
       onRejected: (errno, opcode) => {
         const name = OPERATION_BY_OPCODE[opcode]?.name ?? `opcode ${opcode}`
@@ -65,11 +76,28 @@ export class Serving {
     })
   }
 
+  private get maxTransfer(): number {
+    return Math.max(maxWriteOf(this.serving.options), this.dispatcher.negotiation.maxWrite)
+  }
+
+  /**
+   * Makes an io_uring ring that serves some of the kernel's queues beside, or instead of, the device.
+   * @throws UringUnavailableError
+   */
+  openUring(queues: readonly number[], depth: number): UringRing {
+    const ring = new UringRing(this.fd, queues, this.server, {
+      depth, maxTransfer: this.maxTransfer, stop: this.serving.stop,
+    })
+    this.uringRing = ring
+    return ring
+  }
+
   /** The connection is gone: nobody waits for answers any more. */
   async end(): Promise<void> {
     this.notifier.abandon()
     this.dispatcher.abandon()
     this.ring.close()
+    this.uringRing?.close()
     await this.dispatcher.destroy()
   }
 }

@@ -5,11 +5,18 @@ import type { RingEnd } from '../rings/device.js'
 import type { FileSystemSource } from './filesystems.js'
 import type { MountOptions } from './options.js'
 
+/** A mount's channel to the kernel: /dev/fuse, FUSE over io_uring, or whichever suits. */
+export type Rings = 'auto' | 'dev' | 'uring'
+
 export interface WorkerSetup {
   /** From 0. */
   index: number
   /** The CPU to stay on; -1: any. */
   cpu: number
+  /** Which channel to the kernel is asked for: `auto` takes io_uring where that pays. */
+  rings: Rings
+  /** The io_uring queues to serve; null: requests are read from the device. */
+  queues: readonly number[] | null
   source: FileSystemSource
   options: MountOptions
   /** See WorkerStates. */
@@ -31,6 +38,8 @@ export type ToWorker =
 export type FromWorker =
   | { type: 'loaded'; shared: boolean }
   | { type: 'initialized'; agreement: Agreement }
+  /** The worker's io_uring ring, which somebody must close if it dies. */
+  | { type: 'ring'; fd: number }
   | { type: 'failed'; message: string }
   | { type: 'interrupt'; unique: number }
   | { type: 'retrieved'; unique: number; data: Uint8Array }

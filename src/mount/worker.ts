@@ -5,18 +5,24 @@
  * For a synchronous file system it blocks in the kernel between requests, and sees neither messages
  * nor timers then; only while an answer is awaited after all (an asynchronous `init`) it runs its
  * event loop. For others it always does.
+ *
+ * Over io_uring, workers that serve queues are joined by one that reads the device, where FORGET and
+ * INTERRUPT still come; a file system with a single worker has both on its event loop.
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { OperationCounters } from '../fs/counters.js'
 import * as native from '../native.js'
 import { Negotiation } from '../protocol/init.js'
 import type { RingEnd } from '../rings/device.js'
+import { queueCount, UringUnavailableError, type UringRing } from '../rings/uring.js'
 import { loadFileSystem } from './filesystems.js'
 import { Serving } from './serving.js'
 import { WorkerStates, type FromWorker, type ToWorker, type WorkerSetup } from './worker-protocol.js'
 
 /** Workers' retrieves are numbered apart, so that an answer read by another worker finds its way. */
 const UNIQUES_PER_WORKER = 2 ** 40
+/** Requests that one CPU may have with the server at a time, over io_uring. */
+const QUEUE_DEPTH = 8
 
 const setup = workerData as WorkerSetup
 const port = parentPort!
@@ -28,7 +34,6 @@ function tell(message: FromWorker): void {
 
 // A caller's umask must not show in other threads.
 native.unshareFs()
-if (setup.cpu >= 0) native.setAffinity(setup.cpu)
 
 const { fileSystem, shared } = await loadFileSystem(setup.source, setup.index)
 let serving: Serving | null = null
@@ -56,6 +61,7 @@ async function serve(fd: number, negotiation: Negotiation | undefined): Promise<
     negotiation,
     counters: new OperationCounters(setup.counters),
     stop: states.stop,
+    uring: setup.rings === 'uring' || (setup.rings === 'auto' && shared && fileSystem.synchronous === true),
     firstUnique: setup.index * UNIQUES_PER_WORKER + 1,
     onForeignInterrupt: (unique) => tell({ type: 'interrupt', unique }),
     onForeignNotifyReply: (unique, data) => tell({ type: 'retrieved', unique, data }),
@@ -64,6 +70,8 @@ async function serve(fd: number, negotiation: Negotiation | undefined): Promise<
   const { dispatcher, ring } = serving
   if (negotiation !== undefined) {
     await dispatcher.adopt()
+    if (setup.cpu >= 0) native.setAffinity(setup.cpu)
+    if (setup.queues !== null && serveQueues(setup.queues, fileSystem.synchronous === true)) return
     if (!fileSystem.synchronous) return ring.runInEventLoop(finish)
     return block()
   }
@@ -75,7 +83,41 @@ async function serve(fd: number, negotiation: Negotiation | undefined): Promise<
     return
   }
   tell({ type: 'initialized', agreement: dispatcher.negotiation.agree() })
+  if (!dispatcher.negotiation.has('FUSE_OVER_IO_URING')) {
+    if (setup.cpu >= 0) native.setAffinity(setup.cpu)
+  } else if (!shared) {
+    serveQueues(Array.from({ length: queueCount() }, (_, queue) => queue), false)
+    return
+  }
   if (fileSystem.synchronous) whenAnswered(block)
+}
+
+/**
+ * Serves queues of FUSE over io_uring.
+ * @param alone whether nothing else goes on in this thread, which then blocks
+ * @returns false when the kernel can't do it: requests keep coming from the device
+ */
+function serveQueues(queues: readonly number[], alone: boolean): boolean {
+  let uring: UringRing
+  try {
+    uring = serving!.openUring(queues, QUEUE_DEPTH)
+    tell({ type: 'ring', fd: uring.fd })
+    uring.register()
+  } catch (error) {
+    if (!(error instanceof UringUnavailableError)) throw error
+    tell({ type: 'log', message: `io_uring can't be used, serving over /dev/fuse: ${error.message}` })
+    return false
+  }
+  if (!alone) {
+    uring.runInEventLoop(finish)
+    return true
+  }
+  states.enter(setup.index, native.threadId())
+  const end = uring.runBlocking()
+  states.leave(setup.index)
+  if (end === 'pending') uring.runInEventLoop(finish)
+  else void finish(end)
+  return true
 }
 
 /** Serves from the event loop until no answer is awaited. */

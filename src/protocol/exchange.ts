@@ -51,6 +51,12 @@ export interface Dialect {
   readonly setxattrExt: boolean
 }
 
+/** What exchanges belong to. */
+export interface ExchangeOwner {
+  /** The answer that an exchange waited for is there: send its reply, and use it again. */
+  complete(exchange: Exchange): void
+}
+
 export class Exchange {
   /** The row of the request's opcode; undefined before the first request and for unknown opcodes. */
   operation: Operation | undefined = undefined
@@ -83,6 +89,8 @@ export class Exchange {
   /** The outcome: bytes of payload. */
   replyLength = 0
 
+  /** Who sends the reply when it was awaited: the ring that the exchange belongs to. */
+  owner: ExchangeOwner | null = null
   /** Fired by FUSE_INTERRUPT; made when a handler asks for it. */
   abort: AbortController | null = null
   /** Defaults that entry and attr replies are filled with. */

@@ -10,7 +10,7 @@
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import * as native from '../native.js'
-import { Exchange, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
+import { Exchange, type ExchangeOwner, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
 import { fuse_in_header, fuse_write_in } from '../protocol/structs.js'
 import { Block } from '../protocol/struct.js'
 
@@ -19,7 +19,7 @@ const PAGE_SIZE = 4096
 
 /** What serves the requests; the Dispatcher of src/fs does. */
 export interface RequestServer {
-  /** Set by the ring: a pending exchange is complete. */
+  /** Called when an awaited answer is there; tells the exchange's owner, the ring. */
   onComplete: (exchange: Exchange) => void
   /** Requests whose answers are awaited. */
   readonly pendingCount: number
@@ -74,7 +74,7 @@ class DeviceExchange extends Exchange {
   large = false
 }
 
-export class DeviceRing {
+export class DeviceRing implements ExchangeOwner {
   private readonly capacity: number
   private readonly blockLength: number
   private readonly idle: DeviceExchange[] = []
@@ -99,7 +99,6 @@ export class DeviceRing {
     this.stop = options.stop ?? new Int32Array(1)
     this.fallback.u32[0] = OUT_HEADER_SIZE
     this.fallback.i32[1] = -EIO
-    server.onComplete = (exchange) => this.complete(exchange as DeviceExchange)
   }
 
   /** Serves requests on this thread, which does nothing else, until the ring ends or an answer has to be awaited. */
@@ -210,7 +209,7 @@ export class DeviceRing {
   }
 
   /** Sends the reply of an exchange that was pending. */
-  private complete(exchange: DeviceExchange): void {
+  complete(exchange: DeviceExchange): void {
     const length = this.prepareReply(exchange)
     this.write(exchange.block, exchange.reply - OUT_HEADER_SIZE, length)
     this.give(exchange)
@@ -243,7 +242,11 @@ export class DeviceRing {
   }
 
   private take(): DeviceExchange {
-    return this.idle.pop() ?? new DeviceExchange(native.allocate(this.blockLength), 0, DATA_AREA)
+    const idle = this.idle.pop()
+    if (idle !== undefined) return idle
+    const exchange = new DeviceExchange(native.allocate(this.blockLength), 0, DATA_AREA)
+    exchange.owner = this
+    return exchange
   }
 
   private give(exchange: DeviceExchange): void {

@@ -15,7 +15,7 @@ import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import * as native from '../native.js'
 import { FuseUringCmd, FUSE_URING_IN_OUT_HEADER_SZ, FUSE_URING_OP_IN_OUT_SZ } from '../protocol/constants.js'
-import { Exchange, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
+import { Exchange, type ExchangeOwner, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
 import { Block } from '../protocol/struct.js'
 import { fuse_uring_ent_in_out, fuse_uring_req_header } from '../protocol/structs.js'
 import type { RequestServer, RingEnd } from './device.js'
@@ -98,7 +98,7 @@ class UringExchange extends Exchange {
   }
 }
 
-export class UringRing {
+export class UringRing implements ExchangeOwner {
   /** The ring's descriptor: readable when requests are there. */
   readonly fd: number
   private readonly memory: Block
@@ -172,6 +172,7 @@ export class UringRing {
         const exchange = new UringExchange(
           this.memory, entry, queues[Math.floor(entry / options.depth)], page, page + PAGE_SIZE, payloadLength,
         )
+        exchange.owner = this
         this.exchanges.push(exchange)
         this.prepare(exchange, FuseUringCmd.FUSE_IO_URING_CMD_REGISTER, 0, 0)
         native.uringPlaceBuffers(
@@ -183,7 +184,6 @@ export class UringRing {
       native.close(this.fd)
       throw error
     }
-    server.onComplete = (exchange) => this.complete(exchange as UringExchange)
   }
 
   /**
@@ -317,7 +317,7 @@ export class UringRing {
   }
 
   /** Sends the reply of an exchange that was pending. */
-  private complete(exchange: UringExchange): void {
+  complete(exchange: UringExchange): void {
     this.commit(exchange)
     if (this.draining) return
     this.publish()
