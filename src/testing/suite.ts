@@ -643,7 +643,8 @@ async function runCheck({ name, needs, run }: Check, fileSystem: FileSystem, opt
     return { name, outcome: 'passed' }
   } catch (error) {
     if (error instanceof Unsupported) return { name, outcome: 'skipped', reason: `answers ${error.message}` }
-    if (isErrno(error, 'ENOSYS') || isErrno(error, 'EROFS')) {
+    // EPERM is what mkdir(2) and the like say of a file system that can't do such a thing.
+    if (isErrno(error, 'ENOSYS') || isErrno(error, 'EROFS') || isErrno(error, 'EPERM')) {
       return { name, outcome: 'skipped', reason: `answers ${(error as FuseError).code}` }
     }
     return { name, outcome: 'failed', reason: String(error), error }
