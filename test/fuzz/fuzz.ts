@@ -79,7 +79,11 @@ function checkMemory(exchange: Exchange, message: Uint8Array, blank: Uint8Array)
   else if (!bulk) untouched(failed ? REPLY_AREA_SIZE : replyEnd, REPLY_AREA_SIZE)
   else if (!failed) untouched(0, REPLY_AREA_SIZE)
   untouched(end, bulk ? dataStart - OUT_HEADER_SIZE : exchange.block.length)
-  if (answered && bulk && !failed) untouched(Math.max(end, replyEnd), exchange.block.length)
+  if (answered && bulk && !failed) {
+    // A handler may have filled the room that it was offered and then answered less.
+    const { capacity } = exchange.replies[exchange.operation!.reply] as { capacity: number }
+    untouched(Math.max(end, replyEnd, exchange.reply + capacity), exchange.block.length)
+  }
   const kept = bulk && !failed ? Math.min(message.length, exchange.reply - OUT_HEADER_SIZE - header) : Math.min(message.length, dataStart - header)
   if (Buffer.compare(u8.subarray(header, header + kept), message.subarray(0, kept)) !== 0) throw new Error('the request was written over')
 }
