@@ -60,7 +60,11 @@ function busyError(mountpoint: string): UnmountError {
 
 function umountElsewhere(mountpoint: string, flags: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL('./unmount-thread.js', import.meta.url), { workerData: { mountpoint, flags } })
+    const worker = new Worker(new URL('./unmount-thread.js', import.meta.url), {
+      workerData: { mountpoint, flags },
+      // The program's own may be such that no worker starts (--input-type).
+      execArgv: [],
+    })
     let answer: number | undefined
     worker.once('message', (errno: number) => { answer = errno })
     worker.once('error', reject)

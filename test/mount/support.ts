@@ -40,9 +40,10 @@ export function efuse(...args: string[]): Promise<Result> {
   return run(process.execPath, [EFUSE, ...args])
 }
 
-/** Starts `node efuse.js ...` and leaves it running. */
-export function startEfuse(args: readonly string[], options: { cwd?: string } = {}): ChildProcess {
-  return spawn(process.execPath, [EFUSE, ...args], { stdio: ['ignore', 'pipe', 'pipe'], ...options })
+/** Starts `node efuse.js ...` and leaves it running. @param options `memory`: MiB that a thread's heap may have */
+export function startEfuse(args: readonly string[], options: { memory?: number } = {}): ChildProcess {
+  const limits = options.memory === undefined ? [] : [`--max-old-space-size=${options.memory}`]
+  return spawn(process.execPath, [...limits, EFUSE, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
 /** Starts a program of the test's own: an ES module, given as text. */
