@@ -7,7 +7,7 @@
  * mount that hangs fails its test instead of hanging it.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -184,6 +184,7 @@ export async function standOn(t: Test, settings: GroundOptions = {}): Promise<Gr
   const efuse = join(await packageFor(user), 'efuse.js')
   const env = environmentOf(user, base)
   const options = settings.options ?? (user === undefined ? 'allow_other,default_permissions' : 'default_permissions')
+  if (options.includes('rings=uring')) offerUring(t)
   const script = `${openFiles === undefined ? '' : `ulimit -n ${openFiles}; `}exec "$@"`
   let left = false
   const detach = (): void => {
@@ -220,6 +221,15 @@ export async function standOn(t: Test, settings: GroundOptions = {}): Promise<Gr
     report: async () => JSON.parse(await demand('node', [efuse, 'stat', directory, '--json'], { user, env })),
     leave,
   }
+}
+
+/** The kernel offers FUSE over io_uring only when it is told to: until this test ends, unless it did before. */
+function offerUring(t: Test): void {
+  const parameter = '/sys/module/fuse/parameters/enable_uring'
+  const before = readFileSync(parameter, 'ascii')
+  if (before.startsWith('Y')) return
+  writeFileSync(parameter, '1')
+  t.teardown(() => writeFileSync(parameter, before))
 }
 
 /** Skips nothing silently: what a suite needs and does not find is a failure. */

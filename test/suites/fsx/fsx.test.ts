@@ -13,6 +13,8 @@ const start = share === 'ci' ? 1 : Math.floor(Date.now() / 1000)
 
 const mounts = target !== undefined ? { target: '' } : {
   'default options': 'allow_other,default_permissions',
+  'without passthrough': 'allow_other,default_permissions,passthrough=off',
+  'over io_uring': 'allow_other,default_permissions,rings=uring,passthrough=off',
   'write-back cache': 'allow_other,default_permissions,writeback_cache',
   'time-outs of 0': 'allow_other,default_permissions,attr_timeout=0,entry_timeout=0',
   'page cache kept over opens': 'allow_other,default_permissions,kernel_cache',

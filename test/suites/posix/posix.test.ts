@@ -15,7 +15,8 @@ const program = await compile(t, 'posix', sources.map((name) => join(folder, nam
 
 const mounts = target !== undefined ? { target: '' } : {
   'default time-outs': 'allow_other,default_permissions',
-  'time-outs of 0': 'allow_other,default_permissions,attr_timeout=0,entry_timeout=0',
+  'time-outs of 0, no passthrough': 'allow_other,default_permissions,attr_timeout=0,entry_timeout=0,passthrough=off',
+  'over io_uring': 'allow_other,default_permissions,rings=uring,passthrough=off',
 }
 
 for (const [name, options] of Object.entries(mounts)) {

@@ -8,7 +8,8 @@ writers=4
 for mode in wal delete; do
   database=$directory/$mode.db
   step "$mode: $writers writers of $rounds transactions, and readers"
-  [[ $(sqlite3 "$database" "pragma journal_mode=$mode; create table t(writer, n, text); create index i on t(n);") == "$mode" ]]
+  schema='create table t(writer, n, text); create index i on t(n);'
+  [[ $(sqlite3 "$database" "pragma journal_mode=$mode; $schema") == "$mode" ]]
   pids=()
   for writer in $(seq "$writers"); do
     {

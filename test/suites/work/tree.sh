@@ -26,10 +26,16 @@ attributes=(-H --numeric-ids)
 differences=$(rsync -nac "${attributes[@]}" --delete --itemize-changes "$original/" "$copy/")
 [[ -z $differences ]] || { echo "$differences" | head -20; exit 1; }
 step 'find: type, mode, owner, links, times'
-list() { (cd "$1" && find . ! -type d -printf '%P|%y|%m|%U:%G|%s|%n|%l|%T@\0' -o -printf '%P|%y|%m|%U:%G|%n|%T@\0' | sort -z | tr '\0' '\n'); }
+# A directory's size tells of its past.
+list() {
+  (cd "$1" && find . ! -type d -printf '%P|%y|%m|%U:%G|%s|%n|%l|%T@\0' -o -printf '%P|%y|%m|%U:%G|%n|%T@\0' |
+    sort -z | tr '\0' '\n')
+}
 diff <(list "$original") <(list "$copy")
 step 'du'
-files() { (cd "$1" && find . -type f -print0 | du --files0-from=- --apparent-size -b -l | cut -f1 | awk '{ sum += $1 } END { print sum }'); }
+files() {
+  (cd "$1" && find . -type f -print0 | du --files0-from=- --apparent-size -b -l | awk '{ sum += $1 } END { print sum }')
+}
 [[ $(files "$original") == "$(files "$copy")" ]]
 if [[ -n ${BEHIND:-} ]]; then [[ $(du -s "$copy" | cut -f1) == "$(du -s "$BEHIND/tree" | cut -f1)" ]]; fi
 step 'tar --compare'

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+/**
+ * What the tests need of the machine beyond Node: programs, and the Debian packages that bring them. This list
+ * is the only one.
+ */
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+/** Program → Debian package. */
+const programs = {
+  cc: 'gcc',
+  'g++': 'g++',
+  clang: 'clang',
+  make: 'make',
+  python3: 'python3',
+  fusermount3: 'fuse3',
+  git: 'git',
+  rsync: 'rsync',
+  tar: 'tar',
+  diff: 'diffutils',
+  find: 'findutils',
+  sqlite3: 'sqlite3',
+  fio: 'fio',
+  'stress-ng': 'stress-ng',
+  setfacl: 'acl',
+  setfattr: 'attr',
+  setpriv: 'util-linux',
+  mount: 'mount',
+}
+
+function found(program) {
+  return (process.env.PATH ?? '').split(delimiter).concat('/usr/sbin', '/sbin').some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+function missing() {
+  return Object.entries(programs).filter(([program]) => !found(program))
+}
+
+/** Installs what is missing when root may; otherwise says what that is. Whether all is there in the end. */
+export function provide() {
+  const lacking = missing()
+  if (lacking.length === 0) return true
+  const packages = [...new Set(lacking.map(([, name]) => name))]
+  if (process.getuid() !== 0 || !found('apt-get')) {
+    for (const [program, name] of lacking) console.error(`missing: ${program} (Debian package ${name})`)
+    console.error(`install them: apt-get install ${packages.join(' ')}`)
+    return false
+  }
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const apt = (...args) => spawnSync('apt-get', ['-q', '-y', ...args], { env, encoding: 'utf8' })
+  const lists = '/var/lib/apt/lists'
+  const install = ['install', '--no-install-recommends', ...packages]
+  console.error(`installing ${packages.join(' ')}`)
+  if (!existsSync(lists) || !readdirSync(lists).some((name) => name.includes('Packages'))) apt('update')
+  let installed = apt(...install)
+  if (installed.status !== 0) {
+    apt('update')
+    installed = apt(...install)
+  }
+  if (installed.status !== 0) console.error(`${installed.stdout}${installed.stderr}`)
+  for (const [program, name] of missing()) console.error(`missing: ${program} (Debian package ${name})`)
+  return missing().length === 0
+}
