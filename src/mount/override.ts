@@ -4,7 +4,7 @@
  * (`uid=`, `gid=`, `umask=`) and how open files use the kernel's cache (`direct_io`, `kernel_cache`,
  * `auto_cache`). Done on the finished reply's bytes, before it is sent.
  */
-import { FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FuseOpcode, S_IFMT } from '../protocol/constants.js'
+import { FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FOPEN_PASSTHROUGH, FuseOpcode, S_IFMT } from '../protocol/constants.js'
 import { Outcome, type Exchange } from '../protocol/exchange.js'
 import type { Struct } from '../protocol/struct.js'
 import * as s from '../protocol/structs.js'
@@ -77,16 +77,21 @@ class OverridingServer implements PartsServer {
         return this.attr(exchange, reply + ATTR_OF_ATTR)
       case 'create':
         this.attr(exchange, reply + ATTR_OF_ENTRY)
-        exchange.block.u32[(reply + s.fuse_entry_out.size + OPEN_FLAGS) >>> 2] |= this.openFlags
-        return
+        return this.open(exchange, reply + s.fuse_entry_out.size + OPEN_FLAGS)
       case 'open':
-        if (exchange.opcode === FuseOpcode.FUSE_OPEN) exchange.block.u32[(reply + OPEN_FLAGS) >>> 2] |= this.openFlags
+        if (exchange.opcode === FuseOpcode.FUSE_OPEN) this.open(exchange, reply + OPEN_FLAGS)
         return
       case 'statx':
         return this.statx(exchange, reply + STAT_OF_STATX)
       case 'dirents':
         if (exchange.opcode === FuseOpcode.FUSE_READDIRPLUS) this.direntplus(exchange)
     }
+  }
+
+  private open(exchange: Exchange, at: number): void {
+    const { u32 } = exchange.block
+    // Files that the kernel reads and writes itself have no part in its cache: it refuses the flags.
+    if ((u32[at >>> 2] & FOPEN_PASSTHROUGH) === 0) u32[at >>> 2] |= this.openFlags
   }
 
   private attr(exchange: Exchange, at: number): void {

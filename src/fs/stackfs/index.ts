@@ -1127,7 +1127,8 @@ export class StackFS implements FileSystem {
     const id = this.table.useBacking(nodeidLow, nodeidHigh, () => backing.open(fd))
     if (id <= 0) return
     this.openFiles[fd * OPEN_FILE_WORDS + STATE] |= IS_PASSED_THROUGH
-    out.open_flags |= FOPEN_PASSTHROUGH
+    // The kernel's cache has no part in it, and no flag about that cache is allowed.
+    out.open_flags = FOPEN_PASSTHROUGH
     out.backing_id = id
   }
 
