@@ -279,7 +279,8 @@ class Supervisor implements Served {
     if (member.fd >= 0) native.close(member.fd)
     member.fd = -1
     // One that ended in order has closed its ring itself.
-    if (member.ring >= 0 && !member.done) native.close(member.ring)
+    const hadRing = member.ring >= 0 && !member.done
+    if (hadRing) native.close(member.ring)
     member.ring = -1
     this.states.leave(member.index)
     if (this.members.get(member.index) === member) this.members.delete(member.index)
@@ -288,6 +289,13 @@ class Supervisor implements Served {
       return
     }
     if (this.agreement === null) return
+    if (hadRing) {
+      // The kernel never gives up on requests that it has put into a ring: they would hang.
+      this.options.log(`worker ${member.index} died with its ring: aborting`)
+      this.status = 1
+      void this.abort()
+      return
+    }
     if (this.shared && this.mayRestart()) {
       this.options.log(`worker ${member.index} is replaced`)
       this.start(member.index)
