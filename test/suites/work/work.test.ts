@@ -62,7 +62,7 @@ async function perform(work: Work, user: User | undefined): Promise<void> {
       await demand('bash', [script, ground.directory, share], { user, env, seconds })
       t.pass(`${work.script} is clean`)
     } catch (error) {
-      t.fail((error as Error).message)
+      t.fail(`${work.script} is clean`, { said: (error as Error).message.split('\n') })
     }
     await ground.leave()
   })
