@@ -84,9 +84,9 @@ export class Serving {
    * Makes an io_uring ring that serves some of the kernel's queues beside, or instead of, the device.
    * @throws UringUnavailableError
    */
-  openUring(queues: readonly number[], depth: number): UringRing {
+  openUring(queues: readonly number[], depth: number, blocking: boolean): UringRing {
     const ring = new UringRing(this.fd, queues, this.server, {
-      depth, maxTransfer: this.maxTransfer, stop: this.serving.stop,
+      depth, blocking, maxTransfer: this.maxTransfer, stop: this.serving.stop,
     })
     this.uringRing = ring
     return ring

@@ -100,7 +100,7 @@ async function serve(fd: number, negotiation: Negotiation | undefined): Promise<
 function serveQueues(queues: readonly number[], alone: boolean): boolean {
   let uring: UringRing
   try {
-    uring = serving!.openUring(queues, QUEUE_DEPTH)
+    uring = serving!.openUring(queues, QUEUE_DEPTH, alone)
     tell({ type: 'ring', fd: uring.fd })
     uring.register()
   } catch (error) {

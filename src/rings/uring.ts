@@ -67,6 +67,8 @@ export interface UringRingOptions {
   maxTransfer: number
   /** Entries per queue: requests that one CPU may have with the server at a time. */
   depth: number
+  /** Whether the ring is to be served by `runBlocking`, not from an event loop. */
+  blocking: boolean
   /** A word that becomes other than 0 when the ring is to stop. Shared with whoever signals the thread. */
   stop?: Int32Array
 }
@@ -139,7 +141,8 @@ export class UringRing implements ExchangeOwner {
     const sqEntries = 2 ** Math.ceil(Math.log2(Math.max(count, 1)))
     params.u32[PARAMS_CQ_ENTRIES] = sqEntries * 2
     params.u32[PARAMS_FLAGS] = IORING_SETUP_SQE128 | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE
-      | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
+      // Deferred work is cheapest, but done only when asked for: epoll would not tell of it.
+      | (options.blocking ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN : 0)
     this.fd = native.uringSetup(sqEntries, params, 0)
     if (this.fd < 0) throw new UringUnavailableError('io_uring_setup', this.fd)
     try {
@@ -269,8 +272,6 @@ export class UringRing implements ExchangeOwner {
 
   private turn(): void {
     if (this.stop[0] !== 0) return this.finish('stopped')
-    // With deferred task work the completions are made by asking for them.
-    this.submit(0)
     this.drain()
     if (this.toSubmit > 0) this.submit(0)
     if (this.failure !== null) throw this.failure
