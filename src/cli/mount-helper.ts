@@ -5,12 +5,13 @@
  * 32 for a mount that failed.
  */
 import { getSystemErrorName } from 'node:util'
+import { findServer } from '../mount/control.js'
 import { mountFlags } from '../mount/flags.js'
-import { resolveMountpoint } from '../mount/mountpoint.js'
 import { OptionError, parseOptions, splitOptions, type ParsedOptions } from '../mount/options.js'
 import * as native from '../native.js'
 import { Failure, WrongUsage } from './failure.js'
 import { mountCommand } from './mount.js'
+import { fuseMountAt } from './umount.js'
 
 const EXIT_USAGE = 1
 const EXIT_MOUNT_FAILED = 32
@@ -30,7 +31,7 @@ export async function mountHelper(args: readonly string[]): Promise<void> {
     const invocation = parse(args)
     const options = knownOptions(invocation)
     if (invocation.fake) return
-    if (options.remount) return remount(invocation, options)
+    if (options.remount) return await remount(invocation, options)
     const { source, mountpoint } = invocation
     await mountCommand(source, mountpoint, {
       foreground: false, options: invocation.options, fs: 'stackfs', type: 'auto', rings: 'auto', workers: 'auto',
@@ -88,10 +89,15 @@ function escapeCommas(option: string): string {
   return option.replace(/[\\,]/g, '\\$&')
 }
 
-/** Changes the flags of a mount that is there. Its server goes on as it is. */
-function remount({ source, mountpoint }: Invocation, options: ParsedOptions): void {
+/** Changes the flags of a mount that is there. Its server goes on, and is told. */
+async function remount({ source, mountpoint }: Invocation, options: ParsedOptions): Promise<void> {
   const { MS_REMOUNT, MS_BIND } = native.constants
   const flags = mountFlags(options) | MS_REMOUNT | (options.bind ? MS_BIND : 0)
-  const errno = native.mount(source, resolveMountpoint(mountpoint), 'fuse', flags, '')
+  const entry = fuseMountAt(mountpoint)
+  const errno = native.mount(source, entry.mountpoint, 'fuse', flags, '')
   if (errno < 0) throw new Failure(`remounting ${mountpoint} failed: ${getSystemErrorName(errno)}`)
+  const found = await findServer(entry.device)
+  if (found === null || 'refused' in found) return
+  await found.client.ask('remounted').catch(() => {})
+  found.client.close()
 }

@@ -29,7 +29,7 @@ export interface ControlCommands {
   server: ServerIdentity
   /** Ends the server without delay: who uses the mount gets errors. */
   abort?(): void
-  /** Options that a remount has changed. */
+  /** A remount has changed the mount's flags. */
   remounted?(): void
 }
 

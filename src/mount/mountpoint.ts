@@ -89,7 +89,8 @@ async function clear(there: MountEntry): Promise<void> {
         'EBUSY')
     case 'silent':
       throw new MountError(
-        `${there.mountpoint} is mounted already and its server does not answer: unmount it first with "efuse umount --force ${there.mountpoint}"`,
+        `${there.mountpoint} is mounted already and its server does not answer: `
+        + `unmount it first with "efuse umount --force ${there.mountpoint}"`,
         'EBUSY')
     case 'dead':
       await unmount(there.mountpoint, { lazy: true })

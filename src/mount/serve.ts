@@ -18,7 +18,8 @@ import { queueCount } from '../rings/uring.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
 import { atExit } from './exit.js'
-import type { FileSystemSource } from './filesystems.js'
+import { keepAccessTimes, type FileSystemSource } from './filesystems.js'
+import { mounts } from './mountinfo.js'
 import { MountError } from './mountpoint.js'
 import type { MountOptions } from './options.js'
 import { kernelReport, type MountReport } from './report.js'
@@ -122,6 +123,8 @@ class Supervisor implements Served {
       if (!this.shared) this.workers = 1
       this.attachment = await attach(options.mountpoint, options.source, options.options)
       this.mountpoint = this.attachment.mountpoint
+      // Unless asked for, the source's own way is kept.
+      if (/\b(no|nodir|strict)atime\b/.test((options.options.flags ?? []).join())) this.remounted()
       const initialized = this.first(first, 'initialized', 'the kernel or the file system has not begun')
       this.give(first)
       this.agreement = (await initialized).agreement
@@ -130,6 +133,7 @@ class Supervisor implements Served {
         report: () => this.report(),
         server: { pid: process.pid, exits: true },
         abort: () => void this.abort(),
+        remounted: () => this.remounted(),
       })
       if (this.shared && this.overUring) {
         for (let index = 1; index <= this.workers; index++) this.start(index)
@@ -399,6 +403,12 @@ class Supervisor implements Served {
       // A thread that hangs in the kernel for another reason would keep the process for ever.
       process.kill(process.pid, 'SIGKILL')
     }
+  }
+
+  /** The mount's flags have changed. */
+  private remounted(): void {
+    const entry = mounts().find(({ id }) => id === this.attachment!.entry.id)
+    if (entry !== undefined) keepAccessTimes(this.options.fileSystem, entry.mountOptions)
   }
 
   // Report -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
  * Over io_uring, workers that serve queues are joined by one that reads the device, where FORGET and
  * INTERRUPT still come; a file system with a single worker has both on its event loop.
  */
+import { constants } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { OperationCounters } from '../fs/counters.js'
 import * as native from '../native.js'
@@ -105,6 +106,10 @@ function serveQueues(queues: readonly number[], alone: boolean): boolean {
     uring.register()
   } catch (error) {
     if (!(error instanceof UringUnavailableError)) throw error
+    if (error.errno === constants.errno.ENOTCONN || error.errno === constants.errno.ECONNABORTED) {
+      void finish('unmounted')
+      return true
+    }
     tell({ type: 'log', message: `io_uring can't be used, serving over /dev/fuse: ${error.message}` })
     return false
   }

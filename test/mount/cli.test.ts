@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /** The command line as scripts see it: exit statuses, what is printed where, and what is left behind. */
-import { existsSync, readFileSync, readlinkSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, readlinkSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { efuse, exit, place, processesOf, procMounts, ROOT, run, said, skip, startEfuse } from './support.js'
@@ -200,6 +200,7 @@ t.test('mount(8) mounts type fuse.efuse, remounts it, and sees its failures', as
   const before = existsSync(helper) ? readFileSync(helper) : null
   t.teardown(() => before === null ? rmSync(helper, { force: true }) : writeFileSync(helper, before))
   t.equal((await efuse('doctor', '--fix')).status, 0)
+  writeFileSync(join(source, 'file'), 'text')
 
   t.equal((await run('mount', ['-t', 'fuse.efuse', '-o', 'noatime,x-test,nofail', source, mountpoint])).status, 0)
   t.match(procMounts(mountpoint), { device: source, type: 'fuse' })
@@ -209,7 +210,14 @@ t.test('mount(8) mounts type fuse.efuse, remounts it, and sees its failures', as
   t.equal((await run('mount', ['-t', 'fuse.efuse', '-o', 'remount,ro', source, mountpoint])).status, 0)
   t.ok(procMounts(mountpoint)?.options.includes('ro'))
   t.strictSame(processesOf(mountpoint), servers, 'no server was started')
-  t.equal((await run('mount', ['-t', 'fuse.efuse', '-o', 'remount,rw', source, mountpoint])).status, 0)
+  const remountedWith = async (flag: string): Promise<number> => {
+    t.equal((await run('mount', ['-t', 'fuse.efuse', '-o', `remount,rw,${flag}`, source, mountpoint])).status, 0)
+    utimesSync(join(source, 'file'), new Date('2001-01-01'), new Date())
+    readFileSync(join(mountpoint, 'file'))
+    return statSync(join(source, 'file')).atime.getFullYear()
+  }
+  t.equal(await remountedWith('noatime'), 2001, 'the server has heard of the new flags')
+  t.not(await remountedWith('strictatime'), 2001)
   t.ok(procMounts(mountpoint)?.options.includes('rw'))
   t.equal((await run('umount', [mountpoint])).status, 0)
 

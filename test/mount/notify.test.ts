@@ -72,7 +72,11 @@ t.test('delete tells who watches the file', async (t) => {
   const { mounted, path } = await served(t, texts)
   const watcher = startScript(`
     import { watch } from 'node:fs'
-    const watching = watch(${JSON.stringify(path('file'))}, (event, name) => { console.log(event, name); watching.close(); process.disconnect() })
+    const watching = watch(${JSON.stringify(path('file'))}, (event, name) => {
+      console.log(event, name)
+      watching.close()
+      process.disconnect()
+    })
     process.on('message', () => {})
     process.send('watching')`)
   await once(watcher, 'message')

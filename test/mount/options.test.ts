@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /** Mount options: what /proc/mounts shows of each, and what each does. */
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseOptions, splitOptions } from '../../src/mount/options.js'
@@ -76,6 +76,21 @@ if (skip) {
     t.equal((await efuse('mount', source, mountpoint, '-o', 'ro')).status, 0)
     t.throws(() => writeFileSync(join(mountpoint, 'file'), ''), { code: 'EROFS' })
     t.equal((await efuse('umount', mountpoint)).status, 0)
+  })
+
+  t.test('noatime is true of the source, too', async (t) => {
+    const { source, mountpoint } = place(t)
+    writeFileSync(join(source, 'file'), 'text')
+    const old = new Date('2001-01-01')
+    const atimeAfterReading = async (options: string): Promise<number> => {
+      utimesSync(join(source, 'file'), old, new Date())
+      t.equal((await efuse('mount', source, mountpoint, '-o', options)).status, 0)
+      t.equal(readFileSync(join(mountpoint, 'file'), 'utf8'), 'text')
+      t.equal((await efuse('umount', mountpoint)).status, 0)
+      return statSync(join(source, 'file')).atimeMs
+    }
+    t.equal(await atimeAfterReading('noatime'), old.getTime())
+    t.not(await atimeAfterReading('strictatime'), old.getTime())
   })
 
   t.test('time-outs are how long the kernel does not ask', async (t) => {
