@@ -76,8 +76,12 @@ export interface UringRingOptions {
 /** The kernel can't do this: serve over /dev/fuse instead. */
 export class UringUnavailableError extends Error {
   override readonly name = 'UringUnavailableError'
+  /** Positive. */
+  readonly errno: number
+  /** @param errno negated */
   constructor(what: string, errno: number) {
     super(`${what}: ${getSystemErrorName(errno)}`)
+    this.errno = -errno
   }
 }
 

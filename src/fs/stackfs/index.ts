@@ -39,7 +39,7 @@ import {
 import { HAZARDS_PER_WORKER, InodeTable, newIdentity, NO_DESCRIPTOR, NO_ENTRY } from './inode-table.js'
 import { closeStackFS, OPEN_FILE_WORDS, prepareStackFS, type StackFSOptions, type StackFSShared } from './shared.js'
 
-export { prepareStackFS, type StackFSOptions, type StackFSShared } from './shared.js'
+export { closeStackFS, prepareStackFS, type StackFSOptions, type StackFSShared } from './shared.js'
 
 const {
   EACCES, EBADF, EINVAL, ELOOP, EMFILE, ENFILE, ENODATA, ENOENT, ENOTTY, EOPNOTSUPP, ESTALE,
@@ -123,7 +123,8 @@ export class StackFS implements FileSystem {
   private readonly shared: StackFSShared
   private readonly table: InodeTable
   private readonly openFiles: Int32Array
-  private readonly users: Int32Array
+  /** Whether nobody else uses `shared`. */
+  private readonly alone: boolean
   private readonly identity = newIdentity()
   private readonly scratch = native.allocate(DIRENTS + DIRENTS_BYTES)
   private readonly caller: MutableCaller = {
@@ -142,8 +143,7 @@ export class StackFS implements FileSystem {
     this.table = new InodeTable(shared.table, worker)
     this.table.recover(worker)
     this.openFiles = new Int32Array(shared.openFiles)
-    this.users = new Int32Array(shared.users)
-    Atomics.add(this.users, 0, 1)
+    this.alone = !('shared' in options)
     this.knownMounts = shared.knownMounts && new Set(shared.knownMounts)
     this.fopenFlags = (shared.options.directIo ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : 0)
       | (shared.options.keepCache ? FOPEN_KEEP_CACHE : 0)
@@ -170,7 +170,7 @@ export class StackFS implements FileSystem {
 
   destroy(): void {
     native.release(this.scratch)
-    if (Atomics.sub(this.users, 0, 1) === 1) closeStackFS(this.shared)
+    if (this.alone) closeStackFS(this.shared)
   }
 
   // Inodes -----------------------------------------------------------------------------------------

@@ -49,8 +49,6 @@ export interface StackFSShared {
   readonly knownMounts: readonly number[] | null
   readonly table: InodeTableMemory
   readonly openFiles: SharedArrayBuffer
-  /** How many StackFS objects use this: the last one closes all. */
-  readonly users: SharedArrayBuffer
 }
 
 function check(value: number, what: string): number {
@@ -131,7 +129,6 @@ export function prepareStackFS(options: StackFSOptions): StackFSShared {
     knownMounts: tree >= 0 ? null : mountIds(),
     table: InodeTable.reserve(options.maxInodes ?? 4 * 1024 * 1024, maxCached, !byHandle),
     openFiles: new SharedArrayBuffer(openFiles * OPEN_FILE_WORDS * 4),
-    users: new SharedArrayBuffer(4),
   }
   new InodeTable(shared.table, 0).deviceIndex(shared.rootDevice.major, shared.rootDevice.minor, () => rootForHandles)
   return shared
@@ -146,7 +143,9 @@ function canOpenByHandle(root: number, rootForHandles: number): boolean {
   return true
 }
 
-/** Closes what `prepareStackFS` opened and the table still holds. */
+/**
+ * Closes what `prepareStackFS` opened and the table still holds: for whoever called it, when no worker is left.
+ */
 export function closeStackFS(shared: StackFSShared): void {
   const table = new InodeTable(shared.table, 0)
   for (const fd of table.takeAllDescriptors()) native.close(fd)
