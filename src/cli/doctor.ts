@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /** `efuse doctor`: what this machine offers eFuse, what is missing and how to get it. */
-import { accessSync, chmodSync, constants, existsSync, mkdtempSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
+import {
+  accessSync, chmodSync, constants, existsSync, mkdtempSync, readFileSync, rmdirSync, statSync, writeFileSync,
+} from 'node:fs'
 import { release, tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,6 +26,8 @@ interface Fix {
   what: string
   done: boolean
   why?: string
+  /** Mounts do without it. */
+  optional?: boolean
 }
 
 const EFUSE = fileURLToPath(new URL('../../../efuse.js', import.meta.url))
@@ -36,13 +40,16 @@ export async function doctor({ json, fix }: { json: boolean; fix: boolean }): Pr
   const fixes = fix ? mend() : []
   const checks = await examine()
   if (json) {
-    process.stdout.write(`${JSON.stringify({ ok: checks.every(({ ok, needed }) => ok || !needed), checks, fixes }, null, 2)}\n`)
+    const ok = checks.every((check) => check.ok || !check.needed)
+    process.stdout.write(`${JSON.stringify({ ok, checks, fixes }, null, 2)}\n`)
   } else {
     const rows = checks.map(({ name, ok, found, advice }) => [ok ? 'ok' : 'missing', name, ok || !advice ? found : `${found}: ${advice}`])
     process.stdout.write(`${table([], rows)}\n`)
-    for (const { what, done, why } of fixes) process.stdout.write(`${done ? 'fixed' : 'not fixed'}: ${what}${why ? ` (${why})` : ''}\n`)
+    for (const { what, done, why } of fixes) {
+      process.stdout.write(`${done ? 'fixed' : 'not fixed'}: ${what}${why ? ` (${why})` : ''}\n`)
+    }
   }
-  const failed = fixes.find(({ done }) => !done)
+  const failed = fixes.find(({ done, optional }) => !done && !optional)
   if (failed !== undefined) throw new Failure(`${failed.what} could not be done: ${failed.why}`)
 }
 
@@ -179,22 +186,31 @@ function uring(): Check {
   }
   const on = /^[Y1]/.test(readFileSync(ENABLE_URING, 'ascii'))
   return { name, ok: on, needed: false, found: on ? 'enabled' : 'disabled',
-    advice: `as root, echo 1 > ${ENABLE_URING}, or boot with fuse.enable_uring=1` }
+    advice: '"efuse doctor --fix" as root enables it until the next boot; fuse.enable_uring=1 on the kernel\'s command line, for good' }
 }
 
-/** What may be mended without changing how the machine behaves for others: the mount(8) helper. */
+/** Installs the mount(8) helper, and allows FUSE over io_uring until the next boot. */
 function mend(): Fix[] {
-  const what = `${HELPER} installed`
-  if (process.geteuid!() !== 0) return [{ what, done: false, why: 'needs root' }]
   const quote = (text: string): string => `'${text.replace(/'/g, `'\\''`)}'`
-  try {
+  const fixes = [attempt(`${HELPER} installed`, () => {
     writeFileSync(HELPER, `#!/bin/sh
 # The helper of mount(8) for type fuse.efuse; installed by "efuse doctor --fix".
 exec ${quote(process.execPath)} ${quote(EFUSE)} mount.fuse.efuse "$@"
 `)
     chmodSync(HELPER, 0o755)
-    return [{ what, done: true }]
+  })]
+  if (existsSync(ENABLE_URING) && !uring().ok) {
+    fixes.push({ ...attempt('FUSE over io_uring enabled', () => writeFileSync(ENABLE_URING, '1')), optional: true })
+  }
+  return fixes
+}
+
+function attempt(what: string, how: () => void): Fix {
+  if (process.geteuid!() !== 0) return { what, done: false, why: 'needs root' }
+  try {
+    how()
+    return { what, done: true }
   } catch (error) {
-    return [{ what, done: false, why: (error as NodeJS.ErrnoException).code ?? (error as Error).message }]
+    return { what, done: false, why: (error as NodeJS.ErrnoException).code ?? (error as Error).message }
   }
 }

@@ -199,7 +199,10 @@ t.test('mount(8) mounts type fuse.efuse, remounts it, and sees its failures', as
   const helper = '/sbin/mount.fuse.efuse'
   const before = existsSync(helper) ? readFileSync(helper) : null
   t.teardown(() => before === null ? rmSync(helper, { force: true }) : writeFileSync(helper, before))
+  const enableUring = '/sys/module/fuse/parameters/enable_uring'
+  const uringBefore = existsSync(enableUring) ? readFileSync(enableUring, 'ascii').trim() : null
   t.equal((await efuse('doctor', '--fix')).status, 0)
+  if (uringBefore !== null) writeFileSync(enableUring, uringBefore)
   writeFileSync(join(source, 'file'), 'text')
 
   t.equal((await run('mount', ['-t', 'fuse.efuse', '-o', 'noatime,x-test,nofail', source, mountpoint])).status, 0)
