@@ -26,7 +26,7 @@ import { ROOT, variant, VARIANTS, type Place } from './variants.js'
 /** More than this much CPU time used by others, and the figures are the machine's rather than ours. */
 const FOREIGN_LIMIT = 0.05
 const COUNTED_OPERATIONS = 200
-/** A suite may not take longer than this for each measurement of each variant in each round. */
+/** Rounds, and seconds for each measurement of each variant in each of them. */
 const QUICK = { rounds: 2, seconds: 0.1, warmup: 0.05 }
 const FULL = { rounds: 5, seconds: 0.5, warmup: 0.15 }
 
@@ -209,6 +209,8 @@ async function runSuite(suite: Suite, places: (name: string) => Place, client: C
         const absent = (error as Error).message.split('\n')[0]
         result.variants[name] = { command: null, absent }
         log(`${name} is absent: ${absent}`)
+        const impossible = uring && !results.machine.uringOffered
+        if (variant(name).needs === undefined && !impossible) results.failures.push(`${name} does not start: ${absent}`)
         await servers.find((server) => server.variant.name === name)?.stop()
       }
     }
