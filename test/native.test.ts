@@ -1185,3 +1185,34 @@ t.test('lifetime', async (t) => {
     t.equal(run.status, 0, `${run.stderr} ${run.signal}`)
   })
 })
+
+t.test('io_uring: a ring is set up, entries are checked against their blocks, an empty submission returns', (t) => {
+  const params = new Block(new ArrayBuffer(128))
+  t.equal(native.uringSetup(4, params, 16), -os.errno.EFAULT, 'the parameters must lie in the block')
+  const ring = native.uringSetup(4, params, 0)
+  if (ring === -os.errno.EPERM || ring === -os.errno.ENOSYS) {
+    t.comment('io_uring is forbidden here')
+    return t.end()
+  }
+  t.ok(ring > 0)
+  const file = native.openDevice('/dev/null')
+  t.equal(native.uringRegisterFile(ring, file), 0)
+  t.equal(native.uringEnter(ring, 0, 0, 0), 0)
+  const queue = native.mapDevice(ring, 0x10000000, 0, 4 * 64, true) // one page
+  const memory = native.allocate(8192)
+  t.equal(native.uringPlaceBuffers(queue, 0, 0, memory, 4096, 288, 4096 + 288, 1000), 0)
+  t.equal(queue.u32[6], 2, 'two ranges')
+  t.not(queue.u32[4] + queue.u32[5], 0, 'at an address')
+  for (const wrong of [
+    () => native.uringPlaceBuffers(queue, 4096 - 8, 0, memory, 0, 8, 8, 8),
+    () => native.uringPlaceBuffers(queue, 0, 8192 - 16, memory, 0, 8, 8, 8),
+    () => native.uringPlaceBuffers(queue, 0, 0, memory, 0, 9000, 8, 8),
+    () => native.uringPlaceBuffers(queue, 0, 0, memory, 0, 8, 8, -1),
+    () => native.uringPlaceBuffers(queue, 0, 0, memory, -8, 8, 8, 8),
+  ]) t.equal(wrong(), -os.errno.EFAULT)
+  native.release(queue)
+  native.release(memory)
+  native.close(file)
+  native.close(ring)
+  t.end()
+})
