@@ -7,7 +7,7 @@
  * mount that hangs fails its test instead of hanging it.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -18,7 +18,7 @@ export const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../
 const command = join(packageRoot, 'efuse.js')
 
 /** `--name=value` or `--name value` of this test's command line. */
-function argument(name: string): string | undefined {
+export function argument(name: string): string | undefined {
   const prefix = `--${name}=`
   const joined = process.argv.find((word) => word.startsWith(prefix))
   if (joined !== undefined) return joined.slice(prefix.length)
@@ -139,6 +139,16 @@ export interface Ground {
   leave(): Promise<void>
 }
 
+/**
+ * Lets ordinary users open /dev/fuse, as udev does on a full system; a container's may be root's only.
+ */
+function openDevice(t: Test): void {
+  const { mode } = statSync('/dev/fuse')
+  if ((mode & 0o006) === 0o006) return
+  chmodSync('/dev/fuse', mode | 0o666)
+  t.teardown(() => chmodSync('/dev/fuse', mode))
+}
+
 let readableCopy: string | undefined
 
 /**
@@ -172,6 +182,7 @@ export async function standOn(t: Test, settings: GroundOptions = {}): Promise<Gr
     t.teardown(() => rmSync(directory, { recursive: true, force: true }))
     return { directory, report: async () => ({ operations: {} }), leave: async () => {} }
   }
+  if (user !== undefined) openDevice(t)
   const base = temporaryDirectory(t, user)
   // Under different parents, so that ".." tells the client's way from the server's.
   const [behind, front] = [join(base, 'behind'), join(base, 'front')]

@@ -5,6 +5,7 @@
  */
 import { closeSync, openSync, readdirSync, readFileSync, unlinkSync, writeFileSync, lstatSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { needRoot, share, standOn, target } from '../ground.js'
 
@@ -28,8 +29,20 @@ function footprint(pid: number): Footprint {
   return { rssKib: field('VmRSS'), files: readdirSync(`/proc/${pid}/fd`).length, threads: field('Threads') }
 }
 
-function forgetAll(): void {
-  writeFileSync('/proc/sys/vm/drop_caches', '2')
+/**
+ * Makes the kernel forget all it may, and returns what the server is left with: a recently used name needs more
+ * than one call, and FORGETs come later than it returns. So: until it has no effect any more.
+ */
+async function forgetAll(pid: number): Promise<Footprint> {
+  let last = footprint(pid)
+  for (let calm = 0; calm < 5;) {
+    writeFileSync('/proc/sys/vm/drop_caches', '2')
+    await setTimeout(200)
+    const now = footprint(pid)
+    calm = now.files < last.files ? 0 : calm + 1
+    last = now
+  }
+  return last
 }
 
 function createAndDelete(directory: string, from: number, to: number): void {
@@ -62,17 +75,17 @@ t.test('many names leave no trace', { timeout: 7_200_000 }, async (t) => {
     lookUpMissing(directory, from, to)
     // In batches, so that the source never holds a million files.
     for (let i = from; i < to; i += 10_000) lookUpPresent(source, directory, i, Math.min(i + 10_000, to))
-    forgetAll()
   }
   // Caches of the server (compiled code, table growth) fill during the first rounds.
   const warmUp = Math.min(NAMES / 3, 20_000)
   round(0, warmUp)
   round(warmUp, 2 * warmUp)
-  const before = footprint(pid!)
+  const before = await forgetAll(pid!)
   round(2 * warmUp, 2 * warmUp + NAMES)
-  const after = footprint(pid!)
+  const after = await forgetAll(pid!)
   t.comment(JSON.stringify({ before, after }))
-  t.equal(after.files, before.files, 'the server holds as many files open as before')
+  const held = `${before.files}, then ${after.files}`
+  t.ok(after.files <= before.files + 16, `the server holds no more files open than before: ${held}`)
   t.equal(after.threads, before.threads, 'and runs as many threads')
   t.ok(after.rssKib <= before.rssKib + SLACK_KIB, `its memory stays: ${before.rssKib} KiB, then ${after.rssKib} KiB`)
   const { operations } = await ground.report()

@@ -7,7 +7,7 @@ import { chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import {
-  demand, environmentOf, needRoot, only, ordinaryUser, packageFor, share, standOn, target, temporaryDirectory,
+  argument, demand, environmentOf, needRoot, only, ordinaryUser, packageFor, share, standOn, target, temporaryDirectory,
   type GroundOptions, type User,
 } from '../ground.js'
 
@@ -68,7 +68,9 @@ async function perform(work: Work, user: User | undefined): Promise<void> {
   })
 }
 
+const whose = argument('user')
 for (const user of [undefined, ordinaryUser]) {
+  if (whose !== undefined && whose !== (user?.name ?? 'root')) continue
   for (const work of works) {
     if (work.script.includes(only)) await perform(work, user)
   }
