@@ -1207,10 +1207,10 @@ export function uringRegisterFile(fd: number, file: number): number {
  * @param array offset in `block` of 32 bytes for the array that the entry points at
  */
 export function uringPlaceBuffers(
-  queue: Block, entry: number, array: number,
+  queueBlock: Block, entry: number, array: number,
   block: Block, first: number, firstLength: number, second: number, secondLength: number,
 ): number {
-  registers[1] = idOf(queue)
+  registers[1] = idOf(queueBlock)
   registers[2] = entry
   registers[3] = registers[5] = idOf(block)
   registers[4] = array
