@@ -395,7 +395,8 @@ static int measure(void) {
   for (uint64_t i = 0; i < sampled; i++) sum += samples[i];
   printf("{\"op\": \"%s\", \"bytes\": %zu, \"processes\": %d, \"count\": %llu, \"sampled\": %llu, ", options.op,
          options.bytes, options.processes, (unsigned long long)count, (unsigned long long)sampled);
-  printf("\"elapsedNs\": %llu, \"minNs\": %u, \"p50Ns\": %u, \"p90Ns\": %u, \"p99Ns\": %u, \"p999Ns\": %u, \"maxNs\": %u, ",
+  printf("\"elapsedNs\": %llu, \"minNs\": %u, \"p50Ns\": %u, \"p90Ns\": %u, \"p99Ns\": %u, "
+         "\"p999Ns\": %u, \"maxNs\": %u, ",
          (unsigned long long)(ended > started ? ended - started : 0), quantile(samples, sampled, 0),
          quantile(samples, sampled, 0.5), quantile(samples, sampled, 0.9), quantile(samples, sampled, 0.99),
          quantile(samples, sampled, 0.999), quantile(samples, sampled, 1));
@@ -467,7 +468,8 @@ int main(int argc, char **argv) {
     else if (strcmp(name, "--cpus") == 0) parse_cpus(argv[++i]);
     else return fprintf(stderr, "client: unknown option %s\n", name), 2;
   }
-  if (options.dir == NULL || (options.op == NULL && !preparing)) return fprintf(stderr, "client: no --op or --dir\n"), 2;
+  if (options.dir == NULL || (options.op == NULL && !preparing))
+    return fprintf(stderr, "client: no --op or --dir\n"), 2;
   if (options.bytes < 8 || options.bytes % 8 != 0 || options.bytes > WRITE_BYTES ||
       options.processes < 1 || options.processes > MOST_PROCESSES ||
       WRITE_BYTES / options.processes < (long)options.bytes)

@@ -72,7 +72,9 @@ export class Client {
 
   /** @throws Error when the client can't be run, or hangs */
   async measure(server: Server, operation: Operation, { seconds, warmup }: Duration): Promise<Cell> {
-    const args = [...this.args(server, operation), '--seconds', String(seconds), '--warmup', String(warmup), '--handshake']
+    const args = [
+      ...this.args(server, operation), '--seconds', String(seconds), '--warmup', String(warmup), '--handshake',
+    ]
     const child = spawn(this.program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
     const timer = setTimeout(() => child.kill('SIGKILL'), (seconds + warmup) * 1000 + SLACK_MS)
     let complaint = ''
@@ -100,7 +102,9 @@ export class Client {
       }
     }
     clearTimeout(timer)
-    if (report === null) throw new Error(complaint.trim() || `the client gave no answer (${child.signalCode ?? child.exitCode ?? 'ended'})`)
+    if (report === null) {
+      throw new Error(complaint.trim() || `the client gave no answer (${child.signalCode ?? child.exitCode})`)
+    }
     const serverCost = cost(atReady.account, atDone.account)
     const wall = (atDone.time - atReady.time) * 1e6
     const foreign = atDone.busy - atReady.busy - report.clientCpuNs - (serverCost?.cpuNs ?? 0)
@@ -117,7 +121,8 @@ export class Client {
   /** Does one operation: whether the mount answers. @returns milliseconds that the answer took */
   probe(directory: string, timeout: number): number {
     const begin = performance.now()
-    execFileSync(this.program, ['--op', 'stat', '--dir', directory, '--count', '1', '--warmup', '0'], { timeout, killSignal: 'SIGKILL' })
+    execFileSync(this.program, ['--op', 'stat', '--dir', directory, '--count', '1', '--warmup', '0'],
+      { timeout, killSignal: 'SIGKILL' })
     return performance.now() - begin
   }
 
@@ -129,10 +134,12 @@ export class Client {
     if (server.connection === null) return null
     const counted = (operations: number): number | null => {
       try {
-        const text = execFileSync('sh', ['-c', 'exec perf stat "$@" 2>&1 >/dev/null', 'sh', '-a', '-x', ',', '-e', 'fuse:fuse_request_send',
-          '--filter', `connection == ${server.connection}`, '--', this.program,
-          ...this.args(server, { ...operation, processes: 1 }), '--count', String(operations), '--warmup', '0'],
-        { encoding: 'utf8', timeout: SLACK_MS, killSignal: 'SIGKILL' })
+        const text = execFileSync('sh', [
+          '-c', 'exec perf stat "$@" 2>&1 >/dev/null', 'sh',
+          '-a', '-x', ',', '-e', 'fuse:fuse_request_send', '--filter', `connection == ${server.connection}`, '--',
+          this.program, ...this.args(server, { ...operation, processes: 1 }),
+          '--count', String(operations), '--warmup', '0',
+        ], { encoding: 'utf8', timeout: SLACK_MS, killSignal: 'SIGKILL' })
         const found = /^(\d+),[^\n]*fuse_request_send/m.exec(text)
         return found === null ? null : Number(found[1])
       } catch {

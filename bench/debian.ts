@@ -55,7 +55,9 @@ export class SourcePackages {
   constructor(private readonly folder: string) {
     const { uri, signedBy } = machineSource()
     rmSync(folder, { recursive: true, force: true })
-    for (const name of ['lists/partial', 'archives/partial', 'parts']) mkdirSync(join(folder, name), { recursive: true })
+    for (const name of ['lists/partial', 'archives/partial', 'parts']) {
+      mkdirSync(join(folder, name), { recursive: true })
+    }
     const options = signedBy?.startsWith('/') ? `[signed-by=${signedBy}] ` : ''
     writeFileSync(join(folder, 'sources.list'), `deb-src ${options}${uri} ${SUITE} main\n`)
     writeFileSync(join(folder, 'status'), '')
@@ -79,19 +81,21 @@ export class SourcePackages {
 
   /** The newest version that the suite has. */
   version(name: string): string {
-    const versions = [...this.run('apt-cache', 'showsrc', name).matchAll(/^Version: (\S+)$/gm)].map(([, version]) => version)
-    if (versions.length === 0) throw new Error(`${SUITE} has no source package ${name}`)
-    return versions[0]
+    const version = /^Version: (\S+)$/m.exec(this.run('apt-cache', 'showsrc', name))?.[1]
+    if (version === undefined) throw new Error(`${SUITE} has no source package ${name}`)
+    return version
   }
 
   /** Downloads a source package and unpacks its upstream part (Debian's patches left out) into `target`. */
   unpack(name: string, version: string, target: string): void {
     this.run('apt-get', 'source', '--download-only', `${name}=${version}`)
-    const archive = readdirSync(this.folder).find((file) => file.startsWith(`${name}_`) && /\.orig\.tar\.[a-z0-9]+$/.test(file))
+    const archive = readdirSync(this.folder)
+      .find((file) => file.startsWith(`${name}_`) && /\.orig\.tar\.[a-z0-9]+$/.test(file))
     if (archive === undefined) throw new Error(`the source package ${name} has no upstream archive`)
     rmSync(target, { recursive: true, force: true })
     mkdirSync(target, { recursive: true })
-    execFileSync('tar', ['-xf', join(this.folder, archive), '-C', target, '--strip-components=1'], { timeout: TIMEOUT_MS })
+    execFileSync('tar', ['-xf', join(this.folder, archive), '-C', target, '--strip-components=1'],
+      { timeout: TIMEOUT_MS })
   }
 
   close(): void {

@@ -13,7 +13,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { Client, type Operation } from './client.js'
+import { Client, type Cell, type Duration, type Operation } from './client.js'
 import { load, machine, UringSwitch } from './machine.js'
 import { judge, markdown, type MeasurementResult, type Results, type SuiteResult } from './report.js'
 import { buildClient, rival, type RivalName, type RivalOutcome } from './rivals.js'
@@ -27,8 +27,8 @@ import { ROOT, variant, VARIANTS, type Place } from './variants.js'
 const FOREIGN_LIMIT = 0.05
 const COUNTED_OPERATIONS = 200
 /** Rounds, and seconds for each measurement of each variant in each of them. */
-const QUICK = { rounds: 2, seconds: 0.1, warmup: 0.05 }
-const FULL = { rounds: 5, seconds: 0.5, warmup: 0.15 }
+const QUICK = { rounds: 2, seconds: 0.1, warmup: 0.05, settle: 0.05 }
+const FULL = { rounds: 5, seconds: 0.5, warmup: 0.15, settle: 0.5 }
 
 interface Settings {
   suites: Suite[]
@@ -36,6 +36,8 @@ interface Settings {
   rounds: number
   seconds: number
   warmup: number
+  /** Seconds that every variant runs before a measurement's first round: code is compiled, caches are filled. */
+  settle: number
   quick: boolean
   build: boolean
   out: string | null
@@ -60,7 +62,8 @@ function settings(): Settings {
   })
   if (values.list) {
     for (const { name, title, variants, measurements } of SUITES) {
-      console.log(`${name}: ${title}\n  variants: ${variants.join(', ')}\n  measurements: ${Object.keys(measurements).join(', ')}`)
+      console.log(`${name}: ${title}\n  variants: ${variants.join(', ')}`)
+      console.log(`  measurements: ${Object.keys(measurements).join(', ')}`)
     }
     console.log(`${STARTUP.name}: ${STARTUP.title}`)
     console.log(`all variants: ${VARIANTS.map(({ name }) => name).join(', ')}`)
@@ -83,6 +86,7 @@ function settings(): Settings {
     rounds: Math.ceil(positive('rounds', values.rounds, base.rounds)),
     seconds: positive('seconds', values.seconds, base.seconds),
     warmup: base.warmup,
+    settle: base.settle,
     quick: values.quick,
     build: !values['no-build'],
     out: values.out === undefined ? null : resolve(values.out),
@@ -96,7 +100,8 @@ function only(suite: Suite, text: string | undefined): Suite {
   return {
     ...suite,
     measurements,
-    rows: suite.rows.filter(({ measurement, over }) => measurement in measurements && (over === undefined || over in measurements)),
+    rows: suite.rows
+      .filter(({ measurement, over }) => measurement in measurements && (over === undefined || over in measurements)),
   }
 }
 
@@ -110,7 +115,8 @@ function cleanUp(): void {
   endAllNow()
   uringSwitch.restore()
   // Never into a mount that could not be ended.
-  if (mountpoints.every((mountpoint) => connectionAt(mountpoint) === null)) rmSync(workspace, { recursive: true, force: true })
+  const allGone = mountpoints.every((mountpoint) => connectionAt(mountpoint) === null)
+  if (allGone) rmSync(workspace, { recursive: true, force: true })
   else log(`something is still mounted under ${workspace}`)
 }
 const mountpoints: string[] = []
@@ -138,7 +144,9 @@ async function main(): Promise<number> {
       mountpoint,
       rival: (needed) => {
         const found = rivals.get(needed)
-        if (found === undefined || 'absent' in found) throw new Error(`${needed} is absent: ${found?.absent ?? 'not looked for'}`)
+        if (found === undefined || 'absent' in found) {
+          throw new Error(`${needed} is absent: ${found?.absent ?? 'not looked for'}`)
+        }
         return found.folder
       },
     }
@@ -160,7 +168,8 @@ async function main(): Promise<number> {
     log('suite start')
     try {
       const libfuse = rivals.get('libfuse')
-      results.startup = await measureStartup(places, client, chosen.quick ? 1 : chosen.rounds, libfuse !== undefined && !('absent' in libfuse))
+      const withRival = libfuse !== undefined && !('absent' in libfuse)
+      results.startup = await measureStartup(places, client, chosen.quick ? 1 : chosen.rounds, withRival)
     } catch (error) {
       results.failures.push(`start: ${(error as Error).message}`)
     }
@@ -190,7 +199,9 @@ function findRivals(): Map<RivalName, RivalOutcome> {
   return found
 }
 
-async function runSuite(suite: Suite, places: (name: string) => Place, client: Client, results: Results): Promise<SuiteResult> {
+async function runSuite(
+  suite: Suite, places: (name: string) => Place, client: Client, results: Results,
+): Promise<SuiteResult> {
   log(`suite ${suite.name}`)
   const result: SuiteResult = { name: suite.name, title: suite.title, variants: {}, measurements: {}, rows: [] }
   const cpus = Array.from({ length: availableParallelism() }, (_, cpu) => cpu)
@@ -200,7 +211,9 @@ async function runSuite(suite: Suite, places: (name: string) => Place, client: C
     for (const name of suite.variants) {
       const { uring = false } = variant(name)
       try {
-        if (!uringSwitch.set(uring)) throw new Error(`the kernel's switch for FUSE over io_uring can't be turned ${uring ? 'on' : 'off'}`)
+        if (!uringSwitch.set(uring)) {
+          throw new Error(`the kernel's FUSE over io_uring can't be switched ${uring ? 'on' : 'off'}`)
+        }
         const server = await Server.start(variant(name), places(`${suite.name}-${name}`), clientCpu)
         servers.push(server)
         client.probe(server.directory, 30_000)
@@ -216,7 +229,8 @@ async function runSuite(suite: Suite, places: (name: string) => Place, client: C
     }
     const present = servers.filter(({ variant: { name } }) => result.variants[name].absent === undefined)
     for (const [name, work] of Object.entries(suite.measurements)) {
-      result.measurements[name] = await measure(`${suite.name}, ${name}`, operation(work, cpus, clientCpu), present, client, results)
+      const what = operation(work, cpus, clientCpu)
+      result.measurements[name] = await measure(`${suite.name}, ${name}`, what, present, client, results)
     }
   } finally {
     for (const server of servers) await server.stop()
@@ -230,26 +244,33 @@ function operation({ on, ...rest }: Work, all: number[], one: number): Operation
   return { ...rest, cpus: on === 'one' ? [one] : on === 'all' ? all : undefined }
 }
 
-async function measure(title: string, work: Operation, servers: Server[], client: Client, results: Results): Promise<MeasurementResult> {
+async function measure(
+  title: string, work: Operation, servers: Server[], client: Client, results: Results,
+): Promise<MeasurementResult> {
   log(title)
   const result: MeasurementResult = { cells: {}, requests: {} }
+  const attempt = async (server: Server, duration: Duration): Promise<Cell | null> => {
+    const { name } = server.variant
+    if (!server.alive) return null
+    try {
+      const cell = await client.measure(server, work, duration)
+      if (cell.error === null) return cell
+      results.failures.push(`${title}, ${name}: ${cell.error}`)
+    } catch (error) {
+      results.failures.push(`${title}, ${name}: ${(error as Error).message}`)
+    }
+    if (!server.alive) results.failures.push(`${title}: the server of ${name} died`)
+    return null
+  }
   for (const server of servers) {
     const { name } = server.variant
     result.cells[name] = Array.from({ length: chosen.rounds }, () => null)
+    await attempt(server, { seconds: chosen.settle, warmup: 0 })
     result.requests[name] = client.requestsPerOperation(server, work, work.op === 'readdir' ? 20 : COUNTED_OPERATIONS)
   }
   for (let round = 0; round < chosen.rounds; round++) {
     for (const server of orderOfRound(servers, round)) {
-      const { name } = server.variant
-      if (!server.alive) continue
-      try {
-        const cell = await client.measure(server, work, chosen)
-        if (cell.error !== null) results.failures.push(`${title}, ${name}: ${cell.error}`)
-        else result.cells[name][round] = cell
-      } catch (error) {
-        results.failures.push(`${title}, ${name}: ${(error as Error).message}`)
-      }
-      if (!server.alive) results.failures.push(`${title}: the server of ${name} died`)
+      result.cells[server.variant.name][round] = await attempt(server, chosen)
     }
   }
   return result
@@ -261,11 +282,16 @@ function conclude(results: Results): void {
   if (cells.length > 0) {
     const foreign = spread(cells.map(({ foreignShare }) => foreignShare))
     results.load.foreignShare = foreign
-    if (foreign.median > FOREIGN_LIMIT) results.caveats.push(`the machine was busy with other work (${(foreign.median * 100).toFixed(0)} % of its CPU time)`)
+    if (foreign.median > FOREIGN_LIMIT) {
+      const percent = (foreign.median * 100).toFixed(0)
+      results.caveats.push(`the machine was busy with other work (${percent} % of its CPU time)`)
+    }
   }
   if (chosen.quick) results.caveats.push('a quick run is too short')
   if (chosen.rounds < FULL.rounds) results.caveats.push(`fewer than ${FULL.rounds} rounds`)
-  if (cells.some(({ verified }) => verified === 0)) results.failures.push('something was measured without being verified')
+  if (cells.some(({ verified }) => verified === 0)) {
+    results.failures.push('something was measured without being verified')
+  }
   results.failures = [...new Set(results.failures)]
   results.final = results.failures.length === 0 && results.caveats.length === 0
 }

@@ -34,7 +34,8 @@ const asynchronous = {
   write: (_path: string, fd: number, buffer: Buffer, length: number, position: number, callback: Callback) =>
     fs.write(fd, buffer, 0, length, position, counted(callback)),
   release: (_path: string, fd: number, callback: Callback) => fs.close(fd, to(callback)),
-  create: (path: string, permissions: number, callback: Callback) => fs.open(at(path), 'wx+', permissions, to(callback)),
+  create: (path: string, permissions: number, callback: Callback) =>
+    fs.open(at(path), 'wx+', permissions, to(callback)),
   unlink: (path: string, callback: Callback) => fs.unlink(at(path), to(callback)),
   truncate: (path: string, size: number, callback: Callback) => fs.truncate(at(path), size, to(callback)),
   ftruncate: (_path: string, fd: number, size: number, callback: Callback) => fs.ftruncate(fd, size, to(callback)),

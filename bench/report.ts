@@ -58,7 +58,8 @@ function value(metric: Metric, cell: Cell): number | null {
 /** The values of a row's side, by round. */
 function series(suite: SuiteResult, row: Row, variant: string): (number | null)[] {
   const of = (measurement: string): (number | null)[] =>
-    (suite.measurements[measurement]?.cells[variant] ?? []).map((cell) => cell === null ? null : value(row.metric, cell))
+    (suite.measurements[measurement]?.cells[variant] ?? [])
+      .map((cell) => cell === null ? null : value(row.metric, cell))
   const values = of(row.measurement)
   if (row.over === undefined) return values
   const base = of(row.over)
@@ -87,15 +88,18 @@ export function judge(suite: SuiteResult, rows: Suite['rows']): RowResult[] {
 
 export function markdown(results: Results): string {
   const { machine: host, load: { before, after, foreignShare } } = results
+  const others = foreignShare === null ? 'an unknown share' :
+    `${percent(foreignShare.median)} of the CPUs (at most ${percent(foreignShare.max)})`
+  const reasons = [...results.failures, ...results.caveats].join('; ')
   const lines = [
     `# eFuse benchmarks, ${results.when}`,
     '',
     `${host.cpu}, ${host.cpus} CPUs, Linux ${host.kernel}, Node ${host.node}, eFuse ${host.commit}.`,
-    `Load ${before.average1.toFixed(2)} before, ${after.average1.toFixed(2)} after; used by others while measuring: ` +
-      (foreignShare === null ? 'unknown.' : `${percent(foreignShare.median)} of the CPUs (at most ${percent(foreignShare.max)}).`),
-    ...results.rivals.map((rival) => 'absent' in rival ? `Rival ${rival.name} is absent: ${rival.absent}` : `Rival ${rival.name}: ${rival.version}`),
+    `Load ${before.average1.toFixed(2)} before, ${after.average1.toFixed(2)} after; others meanwhile used ${others}.`,
+    ...results.rivals.map((rival) =>
+      `Rival ${rival.name}${'absent' in rival ? ` is absent: ${rival.absent}` : `: ${rival.version}`}`),
     '',
-    results.final ? 'These results are final.' : `**These results are not final**: ${[...results.failures, ...results.caveats].join('; ')}.`,
+    results.final ? 'These results are final.' : `**These results are not final**: ${reasons}.`,
   ]
   for (const suite of results.suites) lines.push('', ...suiteTable(suite))
   if (results.startup !== null) lines.push('', ...startupTable(results.startup))
@@ -107,17 +111,19 @@ function suiteTable(suite: SuiteResult): string[] {
   for (const [name, { absent }] of Object.entries(suite.variants)) {
     if (absent !== undefined) lines.push(`${name} is absent: ${absent}`, '')
   }
-  lines.push('| measurement | metric | eFuse | rival | ratio (min..max, MAD) | target | met |', '|---|---|---|---|---|---|---|')
+  lines.push('| measurement | metric | eFuse | rival | ratio (min..max, MAD) | target | met |')
+  lines.push('|---|---|---|---|---|---|---|')
   for (const row of suite.rows) {
     const target = row.target === null ? '-' : `${row.sense === 'atMost' ? '≤' : '≥'} ${row.target.toFixed(2)}`
+    const what = `| ${row.measurement} | ${row.metric}`
     if (row.ratio === null || row.values === null) {
-      lines.push(`| ${row.measurement} | ${row.metric} | ${row.subject}: - | ${row.rival}: - | - | ${target} | absent |`)
+      lines.push(`${what} | ${row.subject}: - | ${row.rival}: - | - | ${target} | absent |`)
       continue
     }
     const { median: middle, min, max, mad } = row.ratio
     const [own, other] = row.values.map((one) => show(row.metric, one))
     const met = row.met === null ? '-' : row.met ? 'yes' : '**no**'
-    lines.push(`| ${row.measurement} | ${row.metric} | ${row.subject}: ${own} | ${row.rival}: ${other} | ` +
+    lines.push(`${what} | ${row.subject}: ${own} | ${row.rival}: ${other} | ` +
       `${middle.toFixed(2)} (${min.toFixed(2)}..${max.toFixed(2)}, ${mad.toFixed(2)}) | ${target} | ${met} |`)
   }
   lines.push('', ...detailTable(suite))
@@ -126,8 +132,10 @@ function suiteTable(suite: SuiteResult): string[] {
 
 /** Every variant of a suite, with what explains its figures. */
 function detailTable(suite: SuiteResult): string[] {
-  const lines = ['| measurement | variant | p50 us | p99 us | p999 us | op/s | server CPU us/op | switches/op | requests/op |',
-    '|---|---|---|---|---|---|---|---|---|']
+  const lines = [
+    '| measurement | variant | p50 us | p99 us | p999 us | op/s | server CPU us/op | switches/op | requests/op |',
+    '|---|---|---|---|---|---|---|---|---|',
+  ]
   for (const [name, { cells, requests }] of Object.entries(suite.measurements)) {
     for (const [variant, rounds] of Object.entries(cells)) {
       const good = rounds.filter((cell): cell is Cell => cell !== null)
@@ -137,10 +145,15 @@ function detailTable(suite: SuiteResult): string[] {
         return values.length === 0 ? null : median(values)
       }
       const us = (ns: number | null): string => ns === null ? '-' : (ns / 1000).toFixed(2)
-      const switches = middle(({ server, count }) => server === null || count === 0 ? null : (server.voluntarySwitches + server.involuntarySwitches) / count)
-      lines.push(`| ${[name, variant, us(middle((cell) => cell.p50Ns)), us(middle((cell) => cell.p99Ns)), us(middle((cell) => cell.p999Ns)),
-        Math.round(middle((cell) => cell.perSecond)!), us(middle((cell) => cell.serverCpuNs)), switches?.toFixed(2) ?? '-',
-        requests[variant]?.toFixed(2) ?? '-'].join(' | ')} |`)
+      const switches = middle(({ server, count }) =>
+        server === null || count === 0 ? null : (server.voluntarySwitches + server.involuntarySwitches) / count)
+      const fields = [
+        name, variant,
+        us(middle((cell) => cell.p50Ns)), us(middle((cell) => cell.p99Ns)), us(middle((cell) => cell.p999Ns)),
+        Math.round(middle((cell) => cell.perSecond)!), us(middle((cell) => cell.serverCpuNs)),
+        switches?.toFixed(2) ?? '-', requests[variant]?.toFixed(2) ?? '-',
+      ]
+      lines.push(`| ${fields.join(' | ')} |`)
     }
   }
   return lines
@@ -148,10 +161,11 @@ function detailTable(suite: SuiteResult): string[] {
 
 function startupTable({ mountToAnswerMs, rivalMs, workerBytes }: Startup): string[] {
   const line = (what: string, unit: string, found: Spread | null, target: number | null, scale = 1): string => {
-    if (found === null) return `| ${what} | - | ${target === null ? '-' : `≤ ${target} ${unit}`} | absent |`
+    const aim = target === null ? '-' : `≤ ${target} ${unit}`
+    if (found === null) return `| ${what} | - | ${aim} | absent |`
     const [middle, min, max] = [found.median, found.min, found.max].map((one) => one / scale)
     const met = target === null ? '-' : meets(middle, 'atMost', target) ? 'yes' : '**no**'
-    return `| ${what} | ${middle.toFixed(1)} ${unit} (${min.toFixed(1)}..${max.toFixed(1)}) | ${target === null ? '-' : `≤ ${target} ${unit}`} | ${met} |`
+    return `| ${what} | ${middle.toFixed(1)} ${unit} (${min.toFixed(1)}..${max.toFixed(1)}) | ${aim} | ${met} |`
   }
   const mib = 1 << 20
   return [`## ${STARTUP.name}: ${STARTUP.title}`, '', '| what | measured | target | met |', '|---|---|---|---|',

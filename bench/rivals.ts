@@ -93,7 +93,8 @@ function need(packages: readonly string[]): void {
   if (process.getuid?.() !== 0) throw new Error(`install these packages first: ${missing.join(' ')}`)
   run('apt-get', ['-q', 'update'], '/')
   // Without recommendations: libfuse2 would bring a fusermount that displaces fuse3's.
-  run('apt-get', ['-q', '-y', '--no-install-recommends', 'install', ...missing], '/', { DEBIAN_FRONTEND: 'noninteractive' })
+  run('apt-get', ['-q', '-y', '--no-install-recommends', 'install', ...missing], '/',
+    { DEBIAN_FRONTEND: 'noninteractive' })
 }
 
 function buildLibfuse(): { version: string; folder: string } {
@@ -117,7 +118,9 @@ function buildLibfuse(): { version: string; folder: string } {
     const build = join(folder, 'build')
     const configured = run('meson', ['setup', build, source, '--buildtype=release', '-Dutils=false', '-Dtests=false',
       '-Duseroot=false', '--default-library=static'], folder, { PKG_CONFIG_PATH: join(ring, 'lib', 'pkgconfig') })
-    if (!/liburing linking and SQE128 support.*YES/.test(configured)) throw new Error('libfuse was configured without io_uring')
+    if (!/liburing linking and SQE128 support.*YES/.test(configured)) {
+      throw new Error('libfuse was configured without io_uring')
+    }
     run('ninja', ['-C', build, 'example/passthrough_hp', 'example/passthrough_ll'], folder)
     rmSync(ringSource, { recursive: true, force: true })
     writeFileSync(join(folder, 'VERSION'), `${version}\n`)

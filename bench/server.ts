@@ -68,7 +68,8 @@ export class Server {
         child.kill('SIGKILL')
         failure = new Error(`not mounted after ${START_TIMEOUT_MS / 1000} s`)
       }
-      throw failure ?? new Error(said.trim().split('\n').at(-1) || `it ended with status ${child.exitCode ?? child.signalCode}`)
+      const last = said.trim().split('\n').at(-1)
+      throw failure ?? new Error(last || `it ended with status ${child.exitCode ?? child.signalCode}`)
     }
     const server = new Server(variant, place.mountpoint, command, child, performance.now() - begin)
     running.add(server)
@@ -108,7 +109,8 @@ export function endAllNow(): void {
 function umount(mountpoint: string, lazy: boolean): boolean {
   if (connectionAt(mountpoint) === null) return true
   try {
-    execFileSync('umount', [...(lazy ? ['-l'] : []), mountpoint], { timeout: UMOUNT_TIMEOUT_MS, stdio: 'ignore', killSignal: 'SIGKILL' })
+    execFileSync('umount', [...(lazy ? ['-l'] : []), mountpoint],
+      { timeout: UMOUNT_TIMEOUT_MS, stdio: 'ignore', killSignal: 'SIGKILL' })
     return true
   } catch {
     return false
@@ -121,7 +123,8 @@ function abort(connection: number | null): void {
   const control = `/sys/fs/fuse/connections/${connection}/abort`
   try {
     if (!existsSync(control)) {
-      execFileSync('mount', ['-t', 'fusectl', 'none', '/sys/fs/fuse/connections'], { timeout: UMOUNT_TIMEOUT_MS, stdio: 'ignore' })
+      execFileSync('mount', ['-t', 'fusectl', 'none', '/sys/fs/fuse/connections'],
+        { timeout: UMOUNT_TIMEOUT_MS, stdio: 'ignore' })
     }
     writeFileSync(control, '1')
   } catch {

@@ -24,7 +24,9 @@ const FEW = 1
 const MANY = 5
 const WARM = { seconds: 0.3, warmup: 0 }
 
-export async function measureStartup(place: (name: string) => Place, client: Client, rounds: number, withRival: boolean): Promise<Startup> {
+export async function measureStartup(
+  place: (name: string) => Place, client: Client, rounds: number, withRival: boolean,
+): Promise<Startup> {
   const own: number[] = []
   const rival: number[] = []
   const worker: number[] = []
@@ -55,7 +57,8 @@ export async function measureStartup(place: (name: string) => Place, client: Cli
 /** The command itself, as a user calls it: it returns when the mount answers. */
 function timeBackgroundMount({ source, mountpoint }: Place, client: Client): number {
   const efuse = (...args: string[]): void => {
-    execFileSync(process.execPath, [join(ROOT, 'efuse.js'), ...args], { timeout: TIMEOUT_MS, stdio: ['ignore', 'ignore', 'pipe'] })
+    execFileSync(process.execPath, [join(ROOT, 'efuse.js'), ...args],
+      { timeout: TIMEOUT_MS, stdio: ['ignore', 'ignore', 'pipe'] })
   }
   mkdirSync(mountpoint, { recursive: true })
   const begin = performance.now()
@@ -70,7 +73,8 @@ function timeBackgroundMount({ source, mountpoint }: Place, client: Client): num
 
 async function memoryWith(workers: number, at: Place, client: Client): Promise<number | null> {
   const base = variant('efuse')
-  const server = await Server.start({ ...base, command: (place) => [...base.command(place)!, '--workers', String(workers)] }, at, 0)
+  const sized = { ...base, command: (place: Place) => [...base.command(place)!, '--workers', String(workers)] }
+  const server = await Server.start(sized, at, 0)
   try {
     for (const op of ['getattr', 'read', 'open'] as const) {
       await client.measure(server, { op, processes: 2 * workers }, WARM)

@@ -49,7 +49,7 @@ export function ratios(
   return found
 }
 
-/** The order in which a round runs its variants: there and back, so that neither is always the first (A B, B A, A B...). */
+/** The order in which a round runs its variants: there and back (A B, B A, ...), so that none is always the first. */
 export function orderOfRound<T>(variants: readonly T[], round: number): T[] {
   return round % 2 === 0 ? [...variants] : [...variants].reverse()
 }

@@ -123,7 +123,8 @@ export const SUITES: readonly Suite[] = [
       ...([['getattr', 8], ['read 4K', 6], ['stat', 5], ['create+unlink', 3], ['read 128K', 3.5]] as const)
         .flatMap(([name, target]) => rows('efuse', 'binding', [name], { throughput: target }, 'atLeast')),
       ...rows('efuse', 'binding', ['getattr', 'read 4K', 'stat', 'create+unlink', 'read 128K'], CPU),
-      ...rows('efuse', 'binding-sync', ['getattr', 'read 4K', 'stat', 'create+unlink', 'read 128K'], { throughput: null }, 'atLeast'),
+      ...rows('efuse', 'binding-sync', ['getattr', 'read 4K', 'stat', 'create+unlink', 'read 128K'],
+        { throughput: null }, 'atLeast'),
     ],
   },
   {
@@ -137,7 +138,9 @@ export const SUITES: readonly Suite[] = [
       'read 4K, 2 clients': { op: 'read', bytes: 4 * KIB, processes: 2, on: 'all' },
     },
     rows: ['getattr', 'read 4K'].flatMap((name): Row[] => {
-      const gain = { measurement: `${name}, 2 clients`, metric: 'gain', over: `${name}, 1 client`, sense: 'atLeast' } as const
+      const gain = {
+        measurement: `${name}, 2 clients`, metric: 'gain', over: `${name}, 1 client`, sense: 'atLeast',
+      } as const
       return [
         { ...gain, subject: 'efuse-uring', rival: 'hp-uring', target: 1.00 },
         { ...gain, subject: 'efuse', rival: 'hp', target: null },
@@ -193,7 +196,8 @@ export const SUITES: readonly Suite[] = [
       'readdir 2000': { op: 'readdir', on: 'any' },
     },
     rows: rows('efuse-buffered', 'hp-buffered',
-      ['read 4K', 'sequential read 128K', 'write 4K', 'open+close', 'create+unlink', 'readdir 2000'], { p50: null, cpu: null }),
+      ['read 4K', 'sequential read 128K', 'write 4K', 'open+close', 'create+unlink', 'readdir 2000'],
+      { p50: null, cpu: null }),
   },
 ]
 

@@ -32,6 +32,7 @@ const HERE = fileURLToPath(new URL('.', import.meta.url))
 /** The repository: this file runs from dist/bench. */
 export const ROOT = join(HERE, '..', '..')
 
+const ASYNC = join(HERE, 'async-stackfs.js')
 const FRESH = 'attr_timeout=0,entry_timeout=0'
 const DIRECT = `direct_io,${FRESH}`
 
@@ -56,16 +57,30 @@ export const VARIANTS: readonly Variant[] = [
   { name: 'ext4', command: () => null },
 
   { name: 'efuse', command: efuse(DIRECT, '--passthrough', 'off') },
-  { name: 'efuse-dev-1', besideClient: true, command: efuse(DIRECT, '--rings', 'dev', '--workers', '1', '--passthrough', 'off') },
+  {
+    name: 'efuse-dev-1',
+    besideClient: true,
+    command: efuse(DIRECT, '--rings', 'dev', '--workers', '1', '--passthrough', 'off'),
+  },
   { name: 'efuse-uring', uring: true, command: efuse(DIRECT, '--rings', 'uring', '--passthrough', 'off') },
   { name: 'efuse-passthrough', command: efuse(FRESH, '--passthrough', 'on') },
   { name: 'efuse-buffered', command: efuse('attr_timeout=1,entry_timeout=1', '--passthrough', 'off') },
-  { name: 'efuse-async', besideClient: true, command: efuse(DIRECT, '--rings', 'dev', '--fs', join(HERE, 'async-stackfs.js')) },
-  { name: 'efuse-async-uring', uring: true, command: efuse(DIRECT, '--rings', 'uring', '--fs', join(HERE, 'async-stackfs.js')) },
+  { name: 'efuse-async', besideClient: true, command: efuse(DIRECT, '--rings', 'dev', '--fs', ASYNC) },
+  { name: 'efuse-async-uring', uring: true, command: efuse(DIRECT, '--rings', 'uring', '--fs', ASYNC) },
 
   { name: 'hp', needs: 'libfuse', command: passthroughHp(...HP_DIRECT) },
-  { name: 'hp-single', needs: 'libfuse', besideClient: true, command: passthroughHp(...HP_DIRECT, '--nosplice', '--single') },
-  { name: 'hp-uring', needs: 'libfuse', uring: true, command: passthroughHp(...HP_DIRECT, '--nosplice', '-o', 'io_uring') },
+  {
+    name: 'hp-single',
+    needs: 'libfuse',
+    besideClient: true,
+    command: passthroughHp(...HP_DIRECT, '--nosplice', '--single'),
+  },
+  {
+    name: 'hp-uring',
+    needs: 'libfuse',
+    uring: true,
+    command: passthroughHp(...HP_DIRECT, '--nosplice', '-o', 'io_uring'),
+  },
   { name: 'hp-passthrough', needs: 'libfuse', command: passthroughHp('--nocache') },
   { name: 'hp-buffered', needs: 'libfuse', command: passthroughHp('--nopassthrough') },
   {
@@ -73,7 +88,8 @@ export const VARIANTS: readonly Variant[] = [
     needs: 'libfuse',
     uring: true,
     command: ({ source, mountpoint, rival }) => [join(rival('libfuse'), 'build', 'example', 'passthrough_ll'),
-      '-f', '-o', `source=${source},cache=never,io_uring`, mountpoint],
+      // As the others have it: the kernel checks permissions, and asks for the attributes of directories on the way.
+      '-f', '-o', `source=${source},cache=never,io_uring,default_permissions`, mountpoint],
   },
 
   { name: 'binding', needs: 'binding', command: binding() },

@@ -17,8 +17,9 @@ t.test('the median is the middle value, or half-way between the two in the middl
 })
 
 t.test('a spread says how far rounds lie apart; one wild round moves only its ends', async (t) => {
-  t.strictSame(spread([1, 1.02, 0.98, 1.01, 7]), { median: 1.01, min: 0.98, max: 7, mad: spread([1, 1.02, 0.98, 1.01, 7]).mad, count: 5 })
-  t.ok(spread([1, 1.02, 0.98, 1.01, 7]).mad < 0.04)
+  const { median: middle, min, max, mad, count } = spread([1, 1.02, 0.98, 1.01, 7])
+  t.strictSame([middle, min, max, count], [1.01, 0.98, 7, 5])
+  t.ok(mad < 0.04)
   t.equal(spread([5, 5, 5]).mad, 0)
 })
 
@@ -44,16 +45,17 @@ t.test('a target is met at its very value', async (t) => {
 
 function cell(values: Partial<Cell>): Cell {
   return {
-    count: 100, elapsedNs: 1e9, minNs: 1, p50Ns: 1, p90Ns: 1, p99Ns: 1, p999Ns: 1, maxNs: 1, meanNs: 1, clockNs: 1, clientCpuNs: 1,
-    voluntarySwitches: 0, involuntarySwitches: 0, verified: 1, error: null, perSecond: 100, server: null, serverCpuNs: null,
-    foreignShare: 0, load: { average1: 0, running: 0 }, ...values,
+    count: 100, elapsedNs: 1e9, minNs: 1, p50Ns: 1, p90Ns: 1, p99Ns: 1, p999Ns: 1, maxNs: 1, meanNs: 1, clockNs: 1,
+    clientCpuNs: 1, voluntarySwitches: 0, involuntarySwitches: 0, verified: 1, error: null, perSecond: 100,
+    server: null, serverCpuNs: null, foreignShare: 0, load: { average1: 0, running: 0 }, ...values,
   }
 }
 
 function suiteOf(measurements: Record<string, Record<string, (Cell | null)[]>>): SuiteResult {
   return {
     name: 's', title: '', variants: {}, rows: [],
-    measurements: Object.fromEntries(Object.entries(measurements).map(([name, cells]) => [name, { cells, requests: {} }])),
+    measurements: Object.fromEntries(
+      Object.entries(measurements).map(([name, cells]) => [name, { cells, requests: {} }])),
   }
 }
 
@@ -62,7 +64,9 @@ t.test('a row is judged by the median of its rounds\' ratios, not by the ratio o
     ours: [cell({ p50Ns: 10 }), cell({ p50Ns: 200 }), cell({ p50Ns: 30 })],
     theirs: [cell({ p50Ns: 20 }), cell({ p50Ns: 250 }), cell({ p50Ns: 30 })],
   } })
-  const row = { measurement: 'getattr', metric: 'p50', subject: 'ours', rival: 'theirs', sense: 'atMost', target: 0.9 } as const
+  const row = {
+    measurement: 'getattr', metric: 'p50', subject: 'ours', rival: 'theirs', sense: 'atMost', target: 0.9,
+  } as const
   const [judged] = judge(suite, [row])
   t.equal(judged.ratio?.median, 0.8)
   t.equal(judged.met, true)
@@ -73,7 +77,9 @@ t.test('a row is judged by the median of its rounds\' ratios, not by the ratio o
 
 t.test('a row whose rival is absent is neither met nor missed', async (t) => {
   const suite = suiteOf({ getattr: { ours: [cell({})], theirs: [null] } })
-  const [judged] = judge(suite, [{ measurement: 'getattr', metric: 'p50', subject: 'ours', rival: 'theirs', sense: 'atMost', target: 1 }])
+  const [judged] = judge(suite, [
+    { measurement: 'getattr', metric: 'p50', subject: 'ours', rival: 'theirs', sense: 'atMost', target: 1 },
+  ])
   t.equal(judged.ratio, null)
   t.equal(judged.met, null)
 })
@@ -92,12 +98,12 @@ t.test('a gain is compared with the gain of the rival in the same round', async 
 })
 
 t.test('server CPU counts threads that came, and those that ended meanwhile', async (t) => {
-  const thread = (cpuNs: number): { name: string; cpuNs: number; voluntarySwitches: number; involuntarySwitches: number } =>
-    ({ name: 'w', cpuNs, voluntarySwitches: 0, involuntarySwitches: 0 })
+  const thread = (cpuNs: number) => ({ name: 'w', cpuNs, voluntarySwitches: 0, involuntarySwitches: 0 })
   const at = (ticksNs: number, threads: [number, number][]): ProcessAccount =>
     ({ ticksNs, threads: new Map(threads.map(([tid, cpuNs]) => [tid, thread(cpuNs)])) })
   t.equal(cost(at(0, [[1, 100]]), at(0, [[1, 150], [2, 30]]))?.cpuNs, 80)
-  t.equal(cost(at(10, [[1, 100], [3, 5]]), at(510, [[1, 150]]))?.cpuNs, 500, 'the process has what the thread no longer tells')
+  const withoutThird = cost(at(10, [[1, 100], [3, 5]]), at(510, [[1, 150]]))
+  t.equal(withoutThird?.cpuNs, 500, 'the process has what the thread no longer tells')
   t.equal(cost(null, at(0, [])), null)
 })
 
@@ -112,7 +118,8 @@ t.test('the table of suites names only variants and measurements that exist', as
     for (const one of variants) t.doesNotThrow(() => variant(one), `${name}: ${one}`)
     for (const { subject, rival, measurement, over } of rows) {
       t.ok(variants.includes(subject) && variants.includes(rival), `${name}: ${subject} and ${rival} take part`)
-      t.ok(measurement in measurements && (over === undefined || over in measurements), `${name}: ${measurement} is measured`)
+      t.ok(measurement in measurements, `${name}: ${measurement} is measured`)
+      t.ok(over === undefined || over in measurements, `${name}: ${over} is measured`)
     }
   }
 })
