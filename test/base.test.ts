@@ -14,6 +14,9 @@ class OneFile extends BaseFileSystem {
     if (name !== 'file') throw new FuseError('ENOENT')
     return { nodeid: 2, attr: { mode: S_IFREG | 0o444, size: 4 } }
   }
+  override getattr({ nodeid }: { nodeid: number }) {
+    return nodeid === 2 ? { mode: S_IFREG | 0o444, size: 4 } : { mode: S_IFDIR | 0o755 }
+  }
   read() {
     return 'text'
   }

@@ -524,7 +524,9 @@ t.test('attributes', async (t) => {
     // 1960-01-01, before the epoch, and 2200-01-01, beyond 32 bits.
     const [early, late] = [-315619200, 7258118400]
     t.equal(native.utimens(fd, early, -1, 5e8, late % 2 ** 32, 1, 123), 0)
-    t.match(fs.statSync(name, { bigint: true }), { atimeNs: BigInt(early) * 10n ** 9n + 500000000n, mtimeNs: BigInt(late) * 10n ** 9n + 123n })
+    t.match(fs.statSync(name, { bigint: true }), {
+      atimeNs: BigInt(early) * 10n ** 9n + 500000000n, mtimeNs: BigInt(late) * 10n ** 9n + 123n,
+    })
     t.equal(native.utimens(fd, 0, 0, c.UTIME_OMIT, 0, 0, c.UTIME_NOW), 0)
     t.equal(fs.statSync(name, { bigint: true }).atimeNs, BigInt(early) * 10n ** 9n + 500000000n)
     t.ok(Math.abs(fs.statSync(name).mtimeMs - Date.now()) < 5000)

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import * as native from '../src/native.js'
 import { StackFS, prepareStackFS } from '../src/fs/stackfs/index.js'
-import { ScriptedKernel, type ScriptedKernelOptions } from '../src/testing/index.js'
+import { ScriptedKernel } from '../src/testing/index.js'
 import type { StackFSOptions } from '../src/fs/stackfs/index.js'
 
 const asRoot = process.geteuid!() === 0
@@ -26,11 +26,13 @@ interface Ground {
 
 const openDescriptors = () => fs.readdirSync('/proc/self/fd').length
 
-async function serve(options: Partial<StackFSOptions> = {}, fill: (source: string) => void = () => {}, kernelOptions: ScriptedKernelOptions = {}): Promise<Ground> {
+async function serve(
+  options: Partial<StackFSOptions> = {}, fill: (source: string) => void = () => {},
+): Promise<Ground> {
   const source = fs.mkdtempSync(join(tmpdir(), 'efuse-stackfs-'))
   fill(source)
   const before = openDescriptors()
-  const kernel = new ScriptedKernel(new StackFS({ source, ...options }), kernelOptions)
+  const kernel = new ScriptedKernel(new StackFS({ source, ...options }))
   await kernel.init()
   return {
     source,
@@ -242,7 +244,8 @@ function suite(t: Test, byHandle: boolean): void {
       fs.writeFileSync(join(source, 'before', 'f'), 'on tmpfs')
     })
     t.equal(Buffer.from(await kernel.paths.readFile('/before/f')).toString(), 'on tmpfs')
-    const inodes = new Set(await Promise.all(['/', '/before', '/before/f', '/after'].map(async (path) => String((await kernel.getattr(await kernel.path(path))).ino))))
+    const inodeOf = async (path: string) => String((await kernel.getattr(await kernel.path(path))).ino)
+    const inodes = new Set(await Promise.all(['/', '/before', '/before/f', '/after'].map(inodeOf)))
     t.equal(inodes.size, 4, 'inode numbers differ although the file systems may share some')
     tmpfs(join(source, 'after'))
     if (byHandle) {

@@ -109,7 +109,8 @@ export class Negotiation implements Dialect {
     if (request.major > FUSE_KERNEL_VERSION) return false
     if (request.major < FUSE_KERNEL_VERSION || request.minor < FUSE_OLDEST_MINOR_VERSION) {
       throw new UnsupportedProtocolError(
-        `this kernel speaks FUSE ${request.major}.${request.minor}; eFuse needs ${FUSE_KERNEL_VERSION}.${FUSE_OLDEST_MINOR_VERSION} (Linux 5.2) or newer`,
+        `this kernel speaks FUSE ${request.major}.${request.minor}; `
+        + `eFuse needs ${FUSE_KERNEL_VERSION}.${FUSE_OLDEST_MINOR_VERSION} (Linux 5.2) or newer`,
       )
     }
     this.minor = Math.min(request.minor, FUSE_KERNEL_MINOR_VERSION)

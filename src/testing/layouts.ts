@@ -41,7 +41,11 @@ const OWN = new Set(['FUSE_OLDEST_MINOR_VERSION', 'FUSE_COMPAT_INIT_IN_SIZE'])
 const PLACEHOLDER = /^(unused\d*|padding|spare|dummy\d*|reserved|__\w+)$/
 
 /** What the header has that concerns no table: macros for sizes, protocols before 7.31, former names, end marks. */
-const NOT_OURS = /^(_LINUX_FUSE_H|FUSE_COMPAT_\w+|FUSE_REC_ALIGN|FUSE_NAME_OFFSET\w*|FUSE_DIRENT\w+|CUSE_\w+|FUSE_DEV_IOC_MAGIC|FUSE_REMOVEMAPPING_MAX_ENTRY|\w+_BSWAP_RESERVED|FUSE_INIT_RESERVED|FUSE_NOTIFY_CODE_MAX|FUSE_DIRECT_IO_RELAX|FUSE_WRITE_KILL_PRIV)$/
+const NOT_OURS = new RegExp(`^(${[
+  '_LINUX_FUSE_H', 'FUSE_COMPAT_\\w+', 'FUSE_REC_ALIGN', 'FUSE_NAME_OFFSET\\w*', 'FUSE_DIRENT\\w+', 'CUSE_\\w+',
+  'FUSE_DEV_IOC_MAGIC', 'FUSE_REMOVEMAPPING_MAX_ENTRY', '\\w+_BSWAP_RESERVED', 'FUSE_INIT_RESERVED',
+  'FUSE_NOTIFY_CODE_MAX', 'FUSE_DIRECT_IO_RELAX', 'FUSE_WRITE_KILL_PRIV',
+].join('|')})$`)
 
 const STRUCTS = Object.values(structs) as readonly Struct<any>[]
 

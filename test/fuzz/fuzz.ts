@@ -63,7 +63,8 @@ function checkMemory(exchange: Exchange, message: Uint8Array, blank: Uint8Array)
   const untouched = (start: number, end: number) => {
     if (start < end && Buffer.compare(u8.subarray(start, end), blank.subarray(start, end)) !== 0) {
       const at = u8.subarray(start, end).findIndex((byte) => byte !== POISON) + start
-      throw new Error(`byte ${at} was written; request at ${exchange.header}, ${message.length} bytes, reply at ${exchange.reply}, ${exchange.replyLength} bytes`)
+      throw new Error(`byte ${at} was written; request at ${exchange.header}, ${message.length} bytes, `
+        + `reply at ${exchange.reply}, ${exchange.replyLength} bytes`)
     }
   }
   const { header } = exchange
@@ -84,7 +85,8 @@ function checkMemory(exchange: Exchange, message: Uint8Array, blank: Uint8Array)
     const { capacity } = exchange.replies[exchange.operation!.reply] as { capacity: number }
     untouched(Math.max(end, replyEnd, exchange.reply + capacity), exchange.block.length)
   }
-  const kept = bulk && !failed ? Math.min(message.length, exchange.reply - OUT_HEADER_SIZE - header) : Math.min(message.length, dataStart - header)
+  const untilReply = (bulk && !failed ? exchange.reply - OUT_HEADER_SIZE : dataStart) - header
+  const kept = Math.min(message.length, untilReply)
   if (Buffer.compare(u8.subarray(header, header + kept), message.subarray(0, kept)) !== 0) throw new Error('the request was written over')
 }
 

@@ -122,7 +122,8 @@ function attr(random: Random, depth: number): unknown {
   return {
     mode: random.chance(0.6) ? random.pick([0o100644, 0o040755, 0o120777, 0o010600]) : value(random, depth + 1),
     size: random.chance(0.5) ? random.u32() : number(random),
-    nlink: number(random), uid: number(random), atime: time(), mtime: time(), ctime: time(), blocks: random.chance(0.5) ? undefined : number(random),
+    nlink: number(random), uid: number(random), atime: time(), mtime: time(), ctime: time(),
+    blocks: random.chance(0.5) ? undefined : number(random),
   }
 }
 
@@ -152,7 +153,9 @@ function fill(random: Random, reply: object): void {
     const view = target[name]
     if (typeof view !== 'object' || (name === 'dirent') || (name === 'entry' && target.dirent !== undefined)) continue
     const fields = Object.keys(Object.getPrototypeOf(view)).filter((field) => typeof view[field] === 'number')
-    for (let i = random.below(5); i > 0; i--) view[random.pick(fields)] = Number(random.chance(0.2) ? random.pick(ODD_NUMBERS) : random.u32())
+    for (let i = random.below(5); i > 0; i--) {
+      view[random.pick(fields)] = Number(random.chance(0.2) ? random.pick(ODD_NUMBERS) : random.u32())
+    }
   }
   if (typeof target.next === 'function') {
     const { u8 } = target.block

@@ -96,7 +96,10 @@ export function mutate(random: Random, message: Uint8Array): Uint8Array {
       case 0: bytes = bytes.slice(0, at); break
       case 1: bytes = new Uint8Array(Buffer.concat([bytes, random.bytes(random.below(64))])); break
       case 2: if (bytes.length > 0) bytes[at] ^= 1 << random.below(8); break
-      case 3: if (bytes.length >= 4) new DataView(bytes.buffer).setUint32(at & ~3 & (at + 4 <= bytes.length ? ~0 : 0), random.u32(), true); break
+      case 3:
+        if (bytes.length < 4) break
+        new DataView(bytes.buffer).setUint32(at & ~3 & (at + 4 <= bytes.length ? ~0 : 0), random.u32(), true)
+        break
       case 4: if (bytes.length >= 40) new DataView(bytes.buffer).setUint16(36, random.u32() & 0xffff, true); break
       default: bytes = new Uint8Array(Buffer.concat([bytes.subarray(0, at), random.bytes(random.below(8)), bytes.subarray(at)]))
     }
