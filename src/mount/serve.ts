@@ -14,6 +14,7 @@ import * as native from '../native.js'
 import { FUSE_DEV_IOC_CLONE } from '../protocol/constants.js'
 import { Negotiation, type Agreement } from '../protocol/init.js'
 import { Block } from '../protocol/struct.js'
+import { Standby } from '../rings/standby.js'
 import { queueCount } from '../rings/uring.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
@@ -88,6 +89,7 @@ class Supervisor implements Served {
   private readonly cpus = native.cpuList()
   private readonly states: WorkerStates
   private readonly stateMemory: SharedArrayBuffer
+  private readonly standby: SharedArrayBuffer
   private readonly counters: OperationCounters[] = []
   private readonly members = new Map<number, Member>()
   private readonly restarts: number[] = []
@@ -109,6 +111,7 @@ class Supervisor implements Served {
     // One more than serve: over io_uring one reads the device beside.
     this.stateMemory = WorkerStates.allocate(this.workers + 1)
     this.states = new WorkerStates(this.stateMemory)
+    this.standby = Standby.allocate(this.workers + 1)
   }
 
   async begin(): Promise<void> {
@@ -180,13 +183,16 @@ class Supervisor implements Served {
     const { options, cpus } = this
     const counters = (this.counters[index] ??= new OperationCounters())
     const queues = this.queuesOf(index)
-    // A queue's requests are made on its CPU; who serves several had better stay free.
-    const cpu = queues === null ? cpus[index % cpus.length] : queues.length === 1 ? queues[0] : -1
+    // A queue's requests are made on its CPU; who serves several had better stay free. The worker that
+    // reads the device goes where the scheduler puts it: near whoever makes the requests.
+    const device = index === 0 && (this.agreement === null || this.shared) ? -1 : cpus[index % cpus.length]
+    const cpu = queues === null ? device : queues.length === 1 ? queues[0] : -1
     const setup: WorkerSetup = {
       index,
       cpu: this.workers > 1 && cpus.includes(cpu) ? cpu : -1,
       rings: options.rings ?? 'auto',
       queues,
+      standby: this.standby,
       source: options.fileSystem,
       options: options.options,
       states: this.stateMemory,
@@ -276,6 +282,8 @@ class Supervisor implements Served {
       case 'ended':
         member.done = true
         void member.thread.terminate()
+        // The connection is gone for all of them; those that stand by would not notice.
+        if (message.end !== 'stopped') this.stopAll()
     }
   }
 
@@ -345,7 +353,7 @@ class Supervisor implements Served {
     this.ending = true
     // Detaching first, while there is a server: afterwards it would be a dead mount for a moment.
     await this.attachment?.detach({ force: true }).catch((error: Error) => this.options.log(error.message))
-    Atomics.store(this.states.stop, 0, 1)
+    this.stopAll()
     for (const member of this.members.values()) this.tell(member, { type: 'stop' })
     const signalling = setInterval(() => this.wake(), 10)
     const timers = [
@@ -359,6 +367,11 @@ class Supervisor implements Served {
     await this.ended
     clearInterval(signalling)
     for (const timer of timers) clearTimeout(timer)
+  }
+
+  private stopAll(): void {
+    Atomics.store(this.states.stop, 0, 1)
+    Standby.wakeAll(this.standby)
   }
 
   /** Interrupts the workers that block in the kernel, which then see that they are to stop. */
@@ -390,7 +403,7 @@ class Supervisor implements Served {
 
   /** The process is exiting, which waits for all threads: none may stay in the kernel. */
   private endNow(): void {
-    Atomics.store(this.states.stop, 0, 1)
+    this.stopAll()
     const deadline = performance.now() + LEAVE_TIMEOUT
     while (this.wake() && performance.now() < deadline) native.sleepMicroseconds(LEAVE_STEP_MICROSECONDS)
     for (const member of this.members.values()) {

@@ -15,6 +15,8 @@ export interface WorkerSetup {
   cpu: number
   /** Which channel to the kernel is asked for: `auto` takes io_uring where that pays. */
   rings: Rings
+  /** For Standby: which of the workers reads the device. */
+  standby: SharedArrayBuffer
   /** The io_uring queues to serve; null: requests are read from the device. */
   queues: readonly number[] | null
   source: FileSystemSource

@@ -15,6 +15,7 @@ import { OperationCounters } from '../fs/counters.js'
 import * as native from '../native.js'
 import { Negotiation } from '../protocol/init.js'
 import type { RingEnd } from '../rings/device.js'
+import { Standby } from '../rings/standby.js'
 import { queueCount, UringUnavailableError, type UringRing } from '../rings/uring.js'
 import { loadFileSystem } from './filesystems.js'
 import { Serving } from './serving.js'
@@ -37,6 +38,8 @@ function tell(message: FromWorker): void {
 native.unshareFs()
 
 const { fileSystem, shared } = await loadFileSystem(setup.source, setup.index)
+/** Over io_uring the device has one reader anyway. */
+const standby = shared && setup.queues === null ? new Standby(setup.standby, setup.index) : null
 let serving: Serving | null = null
 
 port.on('message', (message: ToWorker) => {
@@ -145,7 +148,7 @@ function whenAnswered(then: () => void): void {
 function block(): void {
   const { ring } = serving!
   states.enter(setup.index, native.threadId())
-  const end = ring.runBlocking()
+  const end = ring.runBlocking(standby)
   states.leave(setup.index)
   if (end !== 'pending') return void finish(end)
   ring.runInEventLoop(finish)

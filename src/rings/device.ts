@@ -13,6 +13,7 @@ import * as native from '../native.js'
 import { Exchange, type ExchangeOwner, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
 import { fuse_in_header, fuse_write_in } from '../protocol/structs.js'
 import { Block } from '../protocol/struct.js'
+import type { Standby } from './standby.js'
 
 const { EAGAIN, EBADF, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT } = constants.errno
 const PAGE_SIZE = 4096
@@ -101,8 +102,11 @@ export class DeviceRing implements ExchangeOwner {
     this.fallback.i32[1] = -EIO
   }
 
-  /** Serves requests on this thread, which does nothing else, until the ring ends or an answer has to be awaited. */
-  runBlocking(): RingEnd {
+  /**
+   * Serves requests on this thread, which does nothing else, until the ring ends or an answer has to be awaited.
+   * @param standby who reads when, where several workers could; null: always this one
+   */
+  runBlocking(standby: Standby | null = null): RingEnd {
     const { fd, server, stop, capacity } = this
     native.setNonBlocking(fd, false)
     const exchange = this.take()
@@ -115,9 +119,19 @@ export class DeviceRing implements ExchangeOwner {
         this.give(exchange)
         return 'stopped'
       }
+      if (standby !== null) {
+        if (!standby.mayRead) {
+          if (replyLength > 0) this.write(block, replyOffset, replyLength)
+          replyLength = 0
+          standby.wait(stop)
+          continue
+        }
+        standby.reading()
+      }
       const received = native.replyAndReceive(fd, block, replyOffset, replyLength, REQUEST_AREA, capacity)
       if (replyLength > 0 && native.result.write < 0) this.replyRefused(native.result.write)
       replyLength = 0
+      if (standby !== null) standby.serving()
       if (received < 0) {
         const end = endOf(received)
         if (end === null) continue

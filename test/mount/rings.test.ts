@@ -154,6 +154,41 @@ t.test('asynchronous handlers on rings: many in flight, and interrupted', async 
   t.equal(await exit(server), 0)
 })
 
+const BLOCKING = `
+  import { BaseFileSystem } from ${JSON.stringify(pathToFileURL(join(ROOT, 'dist/src/index.js')).href)}
+  export const concurrency = 'shared'
+  const never = new Int32Array(new SharedArrayBuffer(4))
+  class Blocking extends BaseFileSystem {
+    synchronous = true
+    lookup({ name }) {
+      if (name.startsWith('slow')) Atomics.wait(never, 0, 0, 1500)
+      return { nodeid: name.length, attr: { mode: 0o100644, size: 4 } }
+    }
+    getattr({ nodeid }) { return nodeid === 1 ? { mode: 0o40755 } : { mode: 0o100644, size: 4 } }
+  }
+  export default () => new Blocking()`
+
+t.test('a worker that is busy with a slow request is helped out', async (t) => {
+  const at = place(t)
+  const module = join(at.directory, 'blocking.mjs')
+  await fs.writeFile(module, BLOCKING)
+  const server = startEfuse(['mount', 'none', at.mountpoint, '-f', '--fs', module, '--rings', 'dev', '--workers', '3'])
+  await said(server.stderr!, /serving/)
+  for (const round of [1, 2, 3]) {
+    const finished: string[] = []
+    const stat = async (name: string): Promise<void> => {
+      const { status } = await run('stat', [join(at.mountpoint, `${name}${round}`)])
+      t.equal(status, 0)
+      finished.push(name)
+    }
+    await Promise.all([stat('slow'), stat('slower'), run('sleep', ['0.2']).then(() => stat('quick'))])
+    t.equal(finished[0], 'quick', 'two workers are blocked, the third one serves')
+  }
+  server.kill('SIGTERM')
+  t.equal(await exit(server), 0)
+  t.equal(procMounts(at.mountpoint), null)
+})
+
 t.test('passthrough: the kernel reads and writes by itself', async (t) => {
   const at = await mounted(t, '--passthrough', 'on')
   t.equal((await report(at.mountpoint)).passthrough, 'on')
