@@ -56,6 +56,10 @@ const OPEN_FLAGS = O_ACCMODE | O_APPEND | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME
 const STATX_MASK = STATX_BASIC_STATS | STATX_BTIME
 const ROOT_ID = 1
 
+/** How often, and how long each time, a call waits for descriptors that others are about to close. */
+const MOST_WAITS = 50
+const WAIT_MICROSECONDS = 2000
+
 // Where things lie in a worker's scratch memory, bytes
 const STAT = 0
 const HANDLE = 256
@@ -625,12 +629,29 @@ export class StackFS implements FileSystem {
     return kept
   }
 
-  /** After a call that may have failed for want of descriptors: closes some. @returns whether to try again */
+  /** How often the present call has waited for room. */
+  private waits = 0
+
+  /**
+   * After a call that may have failed for want of descriptors: closes some, or waits a little, as the
+   * kernel tells of closed files late, and perhaps another worker.
+   * @returns whether to try again
+   */
   private madeRoom(fd: number): boolean {
-    if (fd !== -EMFILE && fd !== -ENFILE) return false
+    if (fd !== -EMFILE && fd !== -ENFILE) {
+      this.waits = 0
+      return false
+    }
     const before = this.table.openCount
     this.table.evict(256, native.close)
-    return this.table.openCount < before
+    if (this.table.openCount < before) return true
+    if (this.alone || this.waits === MOST_WAITS) {
+      this.waits = 0
+      return false
+    }
+    this.waits++
+    native.sleepMicroseconds(WAIT_MICROSECONDS)
+    return true
   }
 
   private openat(
@@ -888,7 +909,8 @@ export class StackFS implements FileSystem {
       const path = this.reopen(fd, O_PATH)
       failed = path < 0 ? path : this.install(nodeidLow, nodeidHigh, path, 2, dir < 0)
     }
-    if (failed >= 0) failed = this.keepOpen(fd, flags)
+    if (failed < 0) native.close(fd)
+    else failed = this.keepOpen(fd, flags)
     if (failed < 0) {
       identity.nodeidLow = nodeidLow
       identity.nodeidHigh = nodeidHigh
