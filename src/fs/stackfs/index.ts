@@ -794,28 +794,43 @@ export class StackFS implements FileSystem {
     return true
   }
 
-  /** LOOKUP of ".": an inode by its nodeid alone, as exported handles have it. */
+  /**
+   * LOOKUP of ".": an inode by its nodeid alone, as exported handles have it. The kernel need not know
+   * the inode, so that a FORGET of it may be on its way: the table's descriptor is the second choice.
+   */
   private lookupSelf(request: LookupRequest, reply: EntryReply): number | void {
     const low = request.nodeid_low
     const high = request.nodeid_high
-    let fd = this.resolve(low, high, 0)
-    if (fd === -ESTALE && this.shared.byHandle && request.uid === 0) {
-      handleFromNodeid(this.scratch, HANDLE, low, high)
-      fd = this.openHandle(this.shared.rootForHandles)
-      if (fd < 0) return -ESTALE
-    } else {
+    if (!this.enterHandle(request, low, high)) {
+      const known = this.resolve(low, high, 0)
+      if (known < 0) return known
+      const fd = this.reopen(known, O_PATH | O_NOFOLLOW)
       if (fd < 0) return fd
-      fd = native.reopen(fd, O_PATH | O_NOFOLLOW)
-      if (fd < 0) return fd
-    }
-    const failed = this.enterOpen(fd)
-    if (failed < 0) return failed
-    const { identity } = this
-    if (identity.nodeidLow >>> 0 !== low || identity.nodeidHigh >>> 0 !== high) {
-      this.uncount()
-      return -ESTALE
+      const failed = this.enterOpen(fd)
+      if (failed < 0) return failed
+      if (!this.isIdentity(low, high)) {
+        this.uncount()
+        return -ESTALE
+      }
     }
     this.fillEntry(reply.block, reply.offset)
+  }
+
+  /** Looks up the inode that a nodeid is the file handle of. @returns whether there is one, and the caller may see it */
+  private enterHandle(request: LookupRequest, low: number, high: number): boolean {
+    if (!this.shared.byHandle || (low === ROOT_ID && high === 0)) return false
+    // Who is not root learns of inodes through names only.
+    if (request.callerUid !== 0 && !this.table.has(low, high)) return false
+    handleFromNodeid(this.scratch, HANDLE, low, high)
+    const fd = this.openHandle(this.shared.rootForHandles)
+    if (fd < 0 || this.enterOpen(fd) < 0) return false
+    if (this.isIdentity(low, high)) return true
+    this.uncount()
+    return false
+  }
+
+  private isIdentity(low: number, high: number): boolean {
+    return this.identity.nodeidLow >>> 0 === low && this.identity.nodeidHigh >>> 0 === high
   }
 
   /** LOOKUP of "..": the parent of a directory that an exported handle led to. */
