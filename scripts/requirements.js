@@ -27,6 +27,7 @@ const programs = {
   setfattr: 'attr',
   setpriv: 'util-linux',
   mount: 'mount',
+  ps: 'procps',
 }
 
 function found(program) {

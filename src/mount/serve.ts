@@ -301,6 +301,7 @@ class Supervisor implements Served {
       return
     }
     if (this.agreement === null) return
+    if (member.index === 0) Standby.readerLost(this.standby)
     if (hadRing) {
       // The kernel never gives up on requests that it has put into a ring: they would hang.
       this.options.log(`worker ${member.index} died with its ring: aborting`)

@@ -36,7 +36,13 @@ export class Standby {
   constructor(memory: SharedArrayBuffer, private readonly index: number) {
     this.words = new Int32Array(memory)
     this.mine = 1 + index * WORDS_PER_WORKER
-    this.words[this.mine + STATE] = AWAY
+    // A new reader leaves its dead predecessor's state: others read until it does.
+    if (index !== 0) this.words[this.mine + STATE] = AWAY
+  }
+
+  /** The reader died: others read, until its successor does, or for good. */
+  static readerLost(memory: SharedArrayBuffer): void {
+    Atomics.store(new Int32Array(memory), 1 + STATE, SERVING)
   }
 
   /** Whether this worker is to read the next request, or to stand by. */
