@@ -101,8 +101,22 @@ int Discard(Thread& t) {
   return Result(madvise(start, static_cast<size_t>(t.Int(3)), MADV_DONTNEED));
 }
 
+// As Discard for JavaScript's own memory, whose first and last page may be shared with others: only
+// pages wholly inside the range.
+int DiscardInside(Thread& t) {
+  char* start = t.Bytes(1);
+  if (start == nullptr) return -EFAULT;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t address = reinterpret_cast<uintptr_t>(start);
+  const uintptr_t first = (address + page - 1) & ~(page - 1);
+  const uintptr_t end = (address + static_cast<uintptr_t>(t.Int(3))) & ~(page - 1);
+  if (end <= first) return 0;
+  return Result(madvise(start + (first - address), end - first, MADV_DONTNEED));
+}
+
 constexpr Call kCalls[] = {
     {"discard", Invoke<Discard>},
+    {"discardInside", Invoke<DiscardInside>},
 };
 
 }  // namespace

@@ -92,7 +92,7 @@ type RegisterCall = () => void
 
 /** The calls in the addon's tables; `native-min/README.md` says why each is there. */
 type RegisterCallName =
-  | 'noop' | 'discard'
+  | 'noop' | 'discard' | 'discardInside'
   | 'read' | 'write' | 'replyAndReceive' | 'ioctl' | 'ioctlValue' | 'setNonBlocking'
   | 'pollClose' | 'pollRef' | 'pollUnref'
   | 'threadId' | 'signalThread' | 'setAffinity' | 'getCpu' | 'unshareFs' | 'sleepMicroseconds'
@@ -273,6 +273,19 @@ export function discard(block: Block, offset: number, length: number): number {
   registers[2] = offset
   registers[3] = length
   addon.discard()
+  return registers[RESULT]
+}
+
+/**
+ * Gives the pages that lie wholly inside a range back to the kernel; they read as zeros afterwards, the
+ * rest of the range stays. For large ArrayBuffers and SharedArrayBuffers made by JavaScript, whose memory
+ * is private and anonymous. madvise(2), `MADV_DONTNEED`
+ */
+export function discardInside(block: Block, offset: number, length: number): number {
+  registers[1] = idOf(block)
+  registers[2] = offset
+  registers[3] = length
+  addon.discardInside()
   return registers[RESULT]
 }
 

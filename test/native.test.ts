@@ -1218,3 +1218,16 @@ t.test('io_uring: a ring is set up, entries are checked against their blocks, an
   native.close(ring)
   t.end()
 })
+
+t.test('discardInside gives back whole pages of JavaScript\'s memory, and nothing around them', (t) => {
+  const shared = new Block(new SharedArrayBuffer(1 << 20))
+  shared.u8.fill(7)
+  t.equal(native.discardInside(shared, 10_000, 100_000), 0)
+  t.equal(shared.u8[9_999], 7)
+  t.equal(shared.u8[110_000], 7)
+  t.equal(shared.u8[60_000], 0)
+  t.equal(native.discardInside(shared, 200_000, 100), 0, 'less than a page: nothing happens')
+  t.equal(shared.u8[200_050], 7)
+  t.equal(native.discardInside(shared, 1 << 20, 1), -os.errno.EFAULT)
+  t.end()
+})

@@ -125,6 +125,25 @@ if (!isMainThread) {
     t.end()
   })
 
+  t.test('what many inodes took is given back when they are forgotten, and can be used again', (t) => {
+    const table = new InodeTable(InodeTable.reserve(65536, 100, true), 0)
+    let given = 0
+    table.giveBack = (memory, offset, length) => {
+      given += length
+      new Uint8Array(memory, offset, length).fill(0)
+    }
+    for (let round = 0; round < 3; round++) {
+      for (let low = 2; low < 50_000; low++) if (table.lookUp(identityOf(low)) < 0) t.bailout('full')
+      given = 0
+      for (let low = 2; low < 50_000; low++) table.forget(low, 0, 1, 0)
+      t.equal(table.size, 0)
+      t.ok(given > 50_000 * 100, `${given} bytes`)
+    }
+    t.ok(table.lookUp(identityOf(5)) >= 0)
+    t.ok(table.has(5, 0))
+    t.end()
+  })
+
   t.test('names are kept for those that have no handle', (t) => {
     const table = new InodeTable(InodeTable.reserve(1024, 10, true), 0)
     table.lookUp(identityOf(20))

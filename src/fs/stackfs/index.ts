@@ -135,6 +135,8 @@ export class StackFS implements FileSystem {
     uid: 0, gid: 0, umask: 0, groups: new Uint32Array(1), groupCount: 0, allowed: true,
   }
   private readonly knownMounts: Set<number> | null
+  private readonly tableBlock: Block | null
+  private readonly namesBlock: Block | null
   private writeback = false
   /** Takes files for passthrough; null when that is not in use. */
   private backing: BackingFiles | null = null
@@ -145,7 +147,14 @@ export class StackFS implements FileSystem {
     const { shared, worker = 0 } = 'shared' in options ? options : { shared: prepareStackFS(options) }
     this.shared = shared
     this.table = new InodeTable(shared.table, worker)
+    this.tableBlock = reachable(shared.table.words)
+    this.namesBlock = shared.table.names && reachable(shared.table.names)
     this.table.recover(worker)
+    this.table.giveBack = (memory, offset, length) => {
+      const block = memory === shared.table.words ? this.tableBlock : this.namesBlock
+      // Beyond 2 GiB the addon does not reach: such a table keeps what it has touched.
+      if (block !== null) native.discardInside(block, offset, length)
+    }
     this.openFiles = new Int32Array(shared.openFiles)
     this.alone = !('shared' in options)
     this.knownMounts = shared.knownMounts && new Set(shared.knownMounts)
@@ -1227,6 +1236,11 @@ function nameKind(block: Block, offset: number, length: number): number {
   if (length === 0) return SLASHED
   if (u8[offset] !== 0x2e || length > 2) return ORDINARY
   return length === 1 ? SELF : u8[offset + 1] === 0x2e ? PARENT : ORDINARY
+}
+
+/** A block over shared memory, if native calls can reach all of it. */
+function reachable(memory: SharedArrayBuffer): Block | null {
+  return memory.byteLength < 2 ** 31 ? new Block(memory) : null
 }
 
 /** A handler's answer from a system call's result: nothing, or the error. */

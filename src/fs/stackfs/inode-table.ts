@@ -81,6 +81,8 @@ const NAMED = 8
 
 const NONE = -1
 const MIN_BUCKETS = 16
+/** A shard that has become empty gives its memory back when so many entries of it had been used. */
+const WORTH_GIVING_BACK = 256
 
 /** What `fdOf` returns when the entry is there but has no descriptor, and when it is not there. */
 export const NO_DESCRIPTOR = -1
@@ -126,6 +128,11 @@ function hash(low: number, high: number): number {
 }
 
 export class InodeTable {
+  /**
+   * Gives memory back that holds nothing any more: called with a buffer of the table and a range of it,
+   * bytes, which may be zeroed or left as it is. The shard is locked.
+   */
+  giveBack: (memory: SharedArrayBuffer, offset: number, length: number) => void = () => {}
   private readonly words: Int32Array
   private readonly names: Uint8Array | null
   private readonly perShard: number
@@ -645,7 +652,24 @@ export class InodeTable {
     words[link] = words[at + NEXT]
     words[at + NEXT] = words[head + FREE_HEAD]
     words[head + FREE_HEAD] = entry
-    words[head + USED]--
+    if (--words[head + USED] === 0 && words[head + HIGH_WATER] >= WORTH_GIVING_BACK) this.empty(shard)
+  }
+
+  /** Starts a shard without entries anew, as small as at first. */
+  private empty(shard: number): void {
+    const { words, memory, perShard } = this
+    const head = this.shards + shard * SHARD_WORDS
+    const first = this.buckets + shard * perShard
+    const entries = words[head + HIGH_WATER]
+    const buckets = words[head + MASK] + 1
+    words[head + HIGH_WATER] = 0
+    words[head + FREE_HEAD] = NONE
+    words[head + CLOCK_HAND] = 0
+    words[head + MASK] = MIN_BUCKETS - 1
+    words.fill(NONE, first, first + MIN_BUCKETS)
+    this.giveBack(memory.words, this.at(shard * perShard) * 4, entries * ENTRY_WORDS * 4)
+    this.giveBack(memory.words, (first + MIN_BUCKETS) * 4, (buckets - MIN_BUCKETS) * 4)
+    if (memory.names !== null) this.giveBack(memory.names, shard * perShard * NAME_BYTES, entries * NAME_BYTES)
   }
 
   /** Splits each chain in two: an entry of chain `b` stays or goes to chain `b + size`. */
