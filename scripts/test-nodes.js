@@ -11,7 +11,9 @@ import { fileURLToPath } from 'node:url'
 
 const versions = process.argv.length > 2 ? process.argv.slice(2) : ['20', '22', '24']
 const architecture = process.arch === 'arm64' ? 'arm64' : 'x64'
-const cache = process.env.EFUSE_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'efuse-nodes')
+// Root's tests act as ordinary users too, who can't look into root's home.
+const own = process.getuid() === 0 ? '/var/cache' : process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
+const cache = process.env.EFUSE_CACHE ?? join(own, 'efuse-nodes')
 
 /** The binary of a major version, fetched if need be. */
 function binary(version) {
