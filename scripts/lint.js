@@ -16,7 +16,7 @@ const sources = /\.(ts|js|mjs|cc|c|h|gyp|sh)$|Makefile$|\.fio$/
 const foreign = /^(node_modules|dist|LICENSES)\/|corpus\/|package-lock\.json$/
 const forbidden = [
   [/\/work\/(main|shared)\b/, 'a path of one machine'],
-  [/\bregistry\.(npmjs\.org|yarnpkg\.com)|\bnpmmirror\b/, "a package registry's address"],
+  [/https?:\/\/(registry|deb|ftp|mirrors?)\./, "a package registry's address"],
 ]
 
 /** What git tracks or would track. */
