@@ -138,11 +138,9 @@ class Supervisor implements Served {
         abort: () => void this.abort(),
         remounted: () => this.remounted(),
       })
-      if (this.shared && this.overUring) {
-        for (let index = 1; index <= this.workers; index++) this.start(index)
-      } else {
-        for (let index = 1; index < this.workers; index++) this.start(index)
-      }
+      // Over io_uring those that serve queues come beside the first one, which reads the device.
+      const members = this.shared && this.overUring ? this.workers + 1 : this.workers
+      for (let index = 1; index < members; index++) this.start(index)
     } catch (error) {
       await this.abort()
       throw error

@@ -11,7 +11,6 @@ import {
   FuseOpcode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
 } from './constants.js'
 import type { Exchange } from './exchange.js'
-import { OUT_HEADER_SIZE } from './exchange.js'
 import { REPLY_SIZE, type ReplyKind } from './operations.js'
 import type { Block, FieldsOf, Struct, View } from './struct.js'
 import * as s from './structs.js'
@@ -230,6 +229,18 @@ export class Reply {
 /** A reply of no payload. */
 export class EmptyReply extends Reply {}
 
+type EntryView = ViewOf<typeof s.fuse_entry_out>
+
+/** Moves an entry's view to where it goes, zeroed before, and fills in the mount's time-outs. */
+function placeEntry(entry: EntryView, exchange: Exchange, offset: number): void {
+  const { validity } = exchange
+  entry.move(exchange.block, offset)
+  entry.entry_valid = validity.entrySeconds
+  entry.entry_valid_nsec = validity.entryNanoseconds
+  entry.attr_valid = validity.attrSeconds
+  entry.attr_valid_nsec = validity.attrNanoseconds
+}
+
 /** A look-up's or creation's answer. */
 export class EntryReply extends Reply {
   /** The struct in place. */
@@ -237,17 +248,7 @@ export class EntryReply extends Reply {
 
   override prepare(size: number): void {
     super.prepare(size)
-    this.place(this.exchange.reply)
-  }
-
-  protected place(offset: number): void {
-    const { entry, exchange } = this
-    const { validity } = exchange
-    entry.move(exchange.block, offset)
-    entry.entry_valid = validity.entrySeconds
-    entry.entry_valid_nsec = validity.entryNanoseconds
-    entry.attr_valid = validity.attrSeconds
-    entry.attr_valid_nsec = validity.attrNanoseconds
+    placeEntry(this.entry as EntryView, this.exchange, this.exchange.reply)
   }
 
   /** Answers that there is no such name, which the kernel may keep for the mount's `negative_timeout`. */
@@ -511,15 +512,7 @@ export class DirectoryReply extends DataReply {
     if (exchange.replyLength + size > this.capacity) return false
     const at = exchange.reply + exchange.replyLength
     block.u32.fill(0, at >>> 2, (at + size) >>> 2)
-    if (head !== 0) {
-      const { entry } = this
-      const { validity } = exchange
-      entry.move(block, at)
-      entry.entry_valid = validity.entrySeconds
-      entry.entry_valid_nsec = validity.entryNanoseconds
-      entry.attr_valid = validity.attrSeconds
-      entry.attr_valid_nsec = validity.attrNanoseconds
-    }
+    if (head !== 0) placeEntry(this.entry as EntryView, exchange, at)
     this.dirent.move(block, at + head)
     this.dirent.namelen = nameLength
     this.nameOffset = at + head + DIRENT_SIZE
@@ -599,5 +592,3 @@ export function checkOutcome(exchange: Exchange): void {
   }
   exchange.fail(EIO)
 }
-
-export { OUT_HEADER_SIZE }

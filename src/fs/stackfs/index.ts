@@ -242,7 +242,6 @@ export class StackFS implements FileSystem {
     const { valid } = request
     const fd = this.resolve(request.nodeid_low, request.nodeid_high, 0)
     if (fd < 0) return fd
-    const changes = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME
     let done = 0
     if (valid & FATTR_MODE) done = native.fchmod(fd, request.mode & 0o7777)
     // chown(-1, -1) changes nothing but the time of change and the privileges it takes away: it
@@ -262,7 +261,7 @@ export class StackFS implements FileSystem {
         request.mtime_low, request.mtime_high, timeArgument(valid, FATTR_MTIME, FATTR_MTIME_NOW, request.mtimensec),
       )
     }
-    if (done < 0 && (valid & changes || bare)) return done
+    if (done < 0) return done
     done = native.fstatx(fd, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS, this.scratch, STAT)
     if (done < 0) return done
     this.fillAttr(reply.block, reply.offset + 16)
