@@ -37,6 +37,7 @@ type Readiness = { ready: true } | { error: string; status: number }
 export async function mountCommand(source: string, mountpoint: string, args: MountArguments): Promise<void> {
   const options = parse(args)
   demand(args)
+  options.type = args.type
   maxWriteOf(options)
   const { parent } = background()
   if (!args.foreground && parent === null) return startInBackground(mountpoint)
@@ -76,9 +77,6 @@ function demand(args: MountArguments): void {
   if (args.accel !== 'auto' && args.accel !== 'off') {
     for (const kind of args.accel.split(',')) oneOf('accel', kind, ['auto', 'off', 'metadata', 'data', 'balance'])
     throw new Failure(`--accel ${args.accel} needs the efuse kernel module, which is not there: use --accel auto`)
-  }
-  if (args.type === 'efuse') {
-    throw new Failure('--type efuse needs the efuse kernel module, which is not there: use --type auto')
   }
   if (args.coherence !== 'shared') {
     throw new Failure(`--coherence ${args.coherence} is not available: use --coherence shared`)

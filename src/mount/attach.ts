@@ -10,6 +10,7 @@ import * as native from '../native.js'
 import { S_IFMT } from '../protocol/constants.js'
 import { mountFlags } from './flags.js'
 import { FusermountError, fusermount, fusermountUnmountSync, userAllowOther } from './fusermount.js'
+import { deviceOf, kernelTypeOf, type KernelType } from './kernel-type.js'
 import { mountAt, mounts, type MountEntry } from './mountinfo.js'
 import { MountError, prepareMountpoint, type Mountpoint } from './mountpoint.js'
 import { escapeOption, type MountOptions } from './options.js'
@@ -20,7 +21,11 @@ const {
   MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOATIME, MS_NODIRATIME,
 } = native.constants
 
-const DEVICE = '/dev/fuse'
+/** What brings a kernel file system that is not there. */
+const HOW_TO_LOAD: Readonly<Record<KernelType, string>> = {
+  fuse: 'load the kernel module with "modprobe fuse"',
+  efuse: 'load the efuse kernel module with "efuse kernel load", or use --type auto',
+}
 
 /** The flags that fusermount3 knows, by its words. */
 const FUSERMOUNT_FLAGS: readonly (readonly [number, string])[] = [
@@ -106,8 +111,8 @@ export async function attach(path: string, source: string, options: MountOptions
   const mountpoint = await prepareMountpoint(path)
   const device = options.fsname ?? source
   const flags = mountFlags(options)
-  const privileged = await mountDirectly(mountpoint, device, flags, options)
-  const fd = privileged ?? await mountByFusermount(mountpoint, device, flags, options)
+  const fd = mountDirectly(mountpoint, device, flags, options)
+    ?? await mountByFusermount(mountpoint, device, flags, options)
   const entry = mountAt(mountpoint.path)
   if (entry === undefined) {
     native.close(fd)
@@ -117,11 +122,15 @@ export async function attach(path: string, source: string, options: MountOptions
 }
 
 /** @returns null when that is not for us to do */
-async function mountDirectly(
+function mountDirectly(
   mountpoint: Mountpoint, device: string, flags: number, options: MountOptions,
-): Promise<number | null> {
-  if (process.geteuid!() !== 0) return null
-  const fd = openDevice()
+): number | null {
+  const kernel = kernelTypeOf(options)
+  if (process.geteuid!() !== 0) {
+    if (kernel === 'efuse') throw new MountError('only root can mount the type efuse: use --type auto', 'EPERM')
+    return null
+  }
+  const fd = openDevice(kernel)
   const data = [
     `fd=${fd}`,
     `rootmode=${(mountpoint.mode & S_IFMT).toString(8)}`,
@@ -129,13 +138,13 @@ async function mountDirectly(
     `group_id=${process.getgid!()}`,
     ...kernelOptions(options),
   ].join(',')
-  const type = options.subtype === undefined ? 'fuse' : `fuse.${options.subtype}`
+  const type = options.subtype === undefined ? kernel : `${kernel}.${options.subtype}`
   const errno = native.mount(device, mountpoint.path, type, flags, data)
   if (errno === 0) return fd
   native.close(fd)
-  if (errno === -EPERM) return null
+  if (errno === -EPERM && options.type !== 'efuse') return null
   const code = getSystemErrorName(errno)
-  if (errno === -ENODEV) throw new MountError('this kernel has no FUSE: load its module with "modprobe fuse"', code)
+  if (errno === -ENODEV) throw new MountError(`this kernel does not know the type ${kernel}: ${HOW_TO_LOAD[kernel]}`, code)
   throw new MountError(`mounting on ${mountpoint.path} failed: ${code}`, code)
 }
 
@@ -170,15 +179,16 @@ async function mountByFusermount(
 }
 
 /** @throws MountError */
-export function openDevice(): number {
-  const fd = native.openDevice(DEVICE)
+export function openDevice(type: KernelType): number {
+  const device = deviceOf(type)
+  const fd = native.openDevice(device)
   if (fd >= 0) return fd
   const code = getSystemErrorName(fd)
-  if (fd === -ENOENT) throw new MountError(`${DEVICE} does not exist: load the kernel module with "modprobe fuse"`, code)
+  if (fd === -ENOENT) throw new MountError(`${device} does not exist: ${HOW_TO_LOAD[type]}`, code)
   if (fd === -EACCES || fd === -EPERM) {
-    throw new MountError(`${DEVICE} can't be opened (${code}): in a container, pass it in with --device ${DEVICE}`, code)
+    throw new MountError(`${device} can't be opened (${code}): in a container, pass it in with --device ${device}`, code)
   }
-  throw new MountError(`${DEVICE} can't be opened: ${code}`, code)
+  throw new MountError(`${device} can't be opened: ${code}`, code)
 }
 
 interface Watcher {

@@ -26,7 +26,9 @@ export interface MountOptions {
   defaultPermissions?: boolean
   /** What /proc/mounts shows as the device. */
   fsname?: string
-  /** What /proc/mounts shows as the type behind `fuse.`; default: just `fuse`. */
+  /** The kernel's file system: its own `fuse`, or the module `efuse`; `auto` takes efuse where it is loaded (default). */
+  type?: 'auto' | 'fuse' | 'efuse'
+  /** What /proc/mounts shows as the type behind `fuse.` or `efuse.`; default: nothing. */
   subtype?: string
   /** How long the kernel may keep attributes; default 1. Replies may say otherwise. */
   attrTimeout?: number

@@ -20,6 +20,7 @@ import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
 import { atExit } from './exit.js'
 import { keepAccessTimes, type FileSystemSource } from './filesystems.js'
+import { deviceOf, kernelTypeOfMount } from './kernel-type.js'
 import { mounts } from './mountinfo.js'
 import { MountError } from './mountpoint.js'
 import type { MountOptions } from './options.js'
@@ -242,7 +243,7 @@ class Supervisor implements Served {
 
   /** A further descriptor of the connection, with a queue of its own: when it is closed, its requests fail at once. */
   private cloneDevice(): number {
-    const fd = native.openDevice('/dev/fuse')
+    const fd = native.openDevice(deviceOf(kernelTypeOfMount(this.attachment!.entry.type)))
     // fusermount3 may open what we may not: then all workers use its one queue.
     if (fd < 0) return native.dup(this.attachment!.fd)
     const argument = new Block(new ArrayBuffer(8))

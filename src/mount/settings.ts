@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import type { Validity } from '../protocol/exchange.js'
 import { Negotiation } from '../protocol/init.js'
 import { splitTimeout } from '../protocol/reply.js'
+import { kernelTypeOf } from './kernel-type.js'
 import { MountError } from './mountpoint.js'
 import type { MountOptions } from './options.js'
 
@@ -12,9 +13,9 @@ const PAGE_SIZE = 4096
 const DEFAULT_MAX_PAGES = 256
 
 /** Pages that the largest request may have on this kernel. */
-export function maxPagesLimit(): number {
+export function maxPagesLimit(options: MountOptions): number {
   try {
-    return Number(readFileSync('/proc/sys/fs/fuse/max_pages_limit', 'ascii')) || DEFAULT_MAX_PAGES
+    return Number(readFileSync(`/proc/sys/fs/${kernelTypeOf(options)}/max_pages_limit`, 'ascii')) || DEFAULT_MAX_PAGES
   } catch {
     // Before Linux 6.13 it can't be changed.
     return DEFAULT_MAX_PAGES
@@ -26,11 +27,11 @@ export function maxPagesLimit(): number {
  * @throws MountError when more is asked for than the kernel allows
  */
 export function maxWriteOf(options: MountOptions): number {
-  const limit = maxPagesLimit()
+  const limit = maxPagesLimit(options)
   const { maxWrite = Math.min(limit, DEFAULT_MAX_PAGES) * PAGE_SIZE } = options
   if (maxWrite > limit * PAGE_SIZE) {
     throw new MountError(
-      `max_write ${maxWrite} exceeds this kernel's ${limit * PAGE_SIZE} bytes: raise the sysctl fs.fuse.max_pages_limit`,
+      `max_write ${maxWrite} exceeds this kernel's ${limit * PAGE_SIZE} bytes: raise the sysctl fs.${kernelTypeOf(options)}.max_pages_limit`,
       'EINVAL')
   }
   return Math.max(PAGE_SIZE, maxWrite)

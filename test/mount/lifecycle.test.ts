@@ -9,7 +9,7 @@ import type * as request from '../../src/protocol/request.js'
 import { mount } from '../../src/mount/mount.js'
 import { maxPagesLimit } from '../../src/mount/settings.js'
 import { Texts } from './filesystem.js'
-import { place, procMounts, run, skip, startScript } from './support.js'
+import { place, procMounts, run, skip, startScript, TYPE } from './support.js'
 
 if (skip) t.plan(0, skip)
 
@@ -21,11 +21,11 @@ t.test('a file system is there when mount() resolves, and gone when unmount() do
 
   const mounted = await mount(texts, mountpoint)
   t.equal(mounted.mountpoint, mountpoint)
-  t.equal(procMounts(mountpoint)?.type, 'fuse')
+  t.equal(procMounts(mountpoint)?.type, TYPE)
   t.equal(await fs.readFile(join(mountpoint, 'hello'), 'utf8'), 'world\n')
   t.strictSame(await fs.readdir(mountpoint), ['hello'])
   await t.rejects(fs.readFile(join(mountpoint, 'absent')), { code: 'ENOENT' })
-  t.match(mounted.stats(), { mountpoint, type: 'fuse', workers: 1, operations: { FUSE_INIT: { count: 1, errors: 0 } } })
+  t.match(mounted.stats(), { mountpoint, type: TYPE, workers: 1, operations: { FUSE_INIT: { count: 1, errors: 0 } } })
 
   await mounted.unmount()
   t.equal(procMounts(mountpoint), null)
@@ -219,9 +219,9 @@ t.test('reads and writes of the largest size come in one piece', async (t) => {
   }
   await transfer(1024 * 1024, {})
 
-  const limit = '/proc/sys/fs/fuse/max_pages_limit'
+  const limit = `/proc/sys/fs/${TYPE}/max_pages_limit`
   if (!existsSync(limit)) return
-  const before = maxPagesLimit()
+  const before = maxPagesLimit({})
   await fs.writeFile(limit, '1024')
   t.teardown(() => fs.writeFile(limit, String(before)))
   await transfer(4 * 1024 * 1024, { maxWrite: 4 * 1024 * 1024 })

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parseOptions, splitOptions } from '../../src/mount/options.js'
 import { parseMountinfo } from '../../src/mount/mountinfo.js'
-import { efuse, place, processesOf, procMounts, ROOT, run, skip } from './support.js'
+import { efuse, place, processesOf, procMounts, ROOT, run, skip, TYPE } from './support.js'
 
 t.setTimeout(180_000)
 
@@ -38,16 +38,16 @@ if (skip) {
   t.test('/proc/mounts shows what was asked for', async (t) => {
     const { source, mountpoint } = place(t)
     for (const [options, expected] of [
-      ['', { device: source, type: 'fuse', has: ['rw', 'relatime', 'user_id=0', 'group_id=0'], lacks: ['nosuid', 'nodev', 'allow_other'] }],
-      ['ro,nosuid,nodev,noexec,sync,dirsync,noatime,nodiratime', { device: source, type: 'fuse',
+      ['', { device: source, type: TYPE, has: ['rw', 'relatime', 'user_id=0', 'group_id=0'], lacks: ['nosuid', 'nodev', 'allow_other'] }],
+      ['ro,nosuid,nodev,noexec,sync,dirsync,noatime,nodiratime', { device: source, type: TYPE,
         has: ['ro', 'nosuid', 'nodev', 'noexec', 'sync', 'dirsync', 'noatime', 'nodiratime'], lacks: ['relatime'] }],
-      ['strictatime,lazytime', { device: source, type: 'fuse', has: ['lazytime'], lacks: ['relatime', 'noatime'] }],
-      ['allow_other,default_permissions,max_read=65536', { device: source, type: 'fuse',
+      ['strictatime,lazytime', { device: source, type: TYPE, has: ['lazytime'], lacks: ['relatime', 'noatime'] }],
+      ['allow_other,default_permissions,max_read=65536', { device: source, type: TYPE,
         has: ['allow_other', 'default_permissions', 'max_read=65536'], lacks: [] }],
-      ['fsname=a\\,name,subtype=sub', { device: 'a,name', type: 'fuse.sub', has: [], lacks: [] }],
-      ['nosuid,suid,ro,rw', { device: source, type: 'fuse', has: ['rw'], lacks: ['nosuid', 'ro'] }],
+      ['fsname=a\\,name,subtype=sub', { device: 'a,name', type: `${TYPE}.sub`, has: [], lacks: [] }],
+      ['nosuid,suid,ro,rw', { device: source, type: TYPE, has: ['rw'], lacks: ['nosuid', 'ro'] }],
       ['auto_unmount,writeback_cache,kernel_cache,attr_timeout=0,negative_timeout=1.5,x-anything,nofail', {
-        device: source, type: 'fuse', has: ['rw'], lacks: [] }],
+        device: source, type: TYPE, has: ['rw'], lacks: [] }],
     ] as const) {
       const mounted = await efuse('mount', source, mountpoint, ...(options === '' ? [] : ['-o', options]))
       t.strictSame(mounted, { status: 0, stdout: '', stderr: '' }, options)

@@ -5,13 +5,13 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
 import { queueCount } from '../../src/rings/uring.js'
-import { efuse, exit, place, procMounts, ROOT, run, said, skip, startEfuse, type Place } from './support.js'
+import { efuse, exit, place, procMounts, ROOT, run, said, skip, startEfuse, TYPE, type Place } from './support.js'
 
 if (skip) t.plan(0, skip)
 
 t.setTimeout(240_000)
 
-const PARAMETER = '/sys/module/fuse/parameters/enable_uring'
+const PARAMETER = `/sys/module/${TYPE}/parameters/enable_uring`
 
 /** Sets whether the kernel offers FUSE over io_uring, for the length of a test. */
 function offerUring(t: Test, on: boolean): void {

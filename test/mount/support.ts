@@ -18,6 +18,9 @@ export const skip: string | false = process.getuid!() !== 0
   ? 'needs root'
   : existsSync('/dev/fuse') ? false : 'needs /dev/fuse'
 
+/** What /proc/mounts shows of root's mounts: `efuse` where its module is loaded, as in the lab. */
+export const TYPE = existsSync('/dev/efuse') ? 'efuse' : 'fuse'
+
 export interface Result {
   status: number | null
   stdout: string

@@ -7,7 +7,7 @@
  * mount that hangs fails its test instead of hanging it.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -234,9 +234,12 @@ export async function standOn(t: Test, settings: GroundOptions = {}): Promise<Gr
   }
 }
 
+/** The module whose mounts these are: efuse where it is loaded, as in the lab. */
+const kernelType = existsSync('/dev/efuse') ? 'efuse' : 'fuse'
+
 /** The kernel offers FUSE over io_uring only when it is told to: until this test ends, unless it did before. */
 function offerUring(t: Test): void {
-  const parameter = '/sys/module/fuse/parameters/enable_uring'
+  const parameter = `/sys/module/${kernelType}/parameters/enable_uring`
   const before = readFileSync(parameter, 'ascii')
   if (before.startsWith('Y')) return
   writeFileSync(parameter, '1')
