@@ -110,7 +110,7 @@ enum fuse_req_flag {
 	FR_BACKGROUND = 2,
 };
 
-/* The sets in `flights` and `makers` and the entries of `watched`, less one: powers of two, set with the maps' sizes. */
+/* Sets in `flights` and `makers`, entries of `watched`, less one: powers of two, set with the maps' sizes. */
 const volatile __u32 flights_mask = 1023;
 const volatile __u32 makers_mask = 63;
 const volatile __u32 watched_mask = 255;

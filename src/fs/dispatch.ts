@@ -16,7 +16,8 @@ import {
   forEachForget, requestOf, type ForgetRequest, type InitRequest, type InterruptRequest, type NotifyReplyRequest,
   type Request,
 } from '../protocol/request.js'
-import { OperationCounters } from './counters.js'
+import { fuse_forget_one } from '../protocol/structs.js'
+import { OperationCounters, TIMED_EVERY } from './counters.js'
 import { errnoOf, FuseError } from './errors.js'
 import type { Answer, BackingFiles, Connection, FileSystem, Notifier } from './filesystem.js'
 
@@ -112,6 +113,8 @@ export class Dispatcher {
   private readonly handlers: (Handler | undefined)[] = new Array(OPCODE_LIMIT).fill(undefined)
   /** Requests whose answer is awaited. Not keyed by unique: resent ones (bit 63 set) are not exact as numbers. */
   private readonly pending = new Set<Exchange>()
+  /** Of those, the ones that are timed: when they came, milliseconds. */
+  private readonly timed = new Map<Exchange, number>()
   private resolveInitialized!: (negotiation: Negotiation) => void
   private rejectInitialized!: (error: unknown) => void
   private destroyed = false
@@ -169,12 +172,13 @@ export class Dispatcher {
   refuse(exchange: Exchange, errno: number): Outcome {
     if (exchange.operation?.reply === 'none') return Outcome.Silent
     exchange.fail(errno)
-    if (exchange.opcode < OPCODE_LIMIT) this.counters.record(exchange.opcode, true)
+    if (exchange.opcode < OPCODE_LIMIT) this.counters.record(exchange.opcode, true, 0, 0)
     return Outcome.Ready
   }
 
   /** Serves a request that has been parsed. */
   dispatch(exchange: Exchange): Outcome {
+    if (--this.counters.untilTimed === 0) return this.dispatchTimed(exchange)
     const { opcode } = exchange
     exchange.validity = this.validity
     const handler = this.handlers[opcode]
@@ -193,10 +197,23 @@ export class Dispatcher {
     return this.answered(exchange, reply, result)
   }
 
+  /** Serves one request in TIMED_EVERY and tells the counters how long it took. */
+  private dispatchTimed(exchange: Exchange): Outcome {
+    const { counters, timed } = this
+    counters.untilTimed = TIMED_EVERY
+    const begin = performance.now()
+    const outcome = this.dispatch(exchange)
+    if (outcome === Outcome.Pending) timed.set(exchange, begin)
+    else if (exchange.opcode < OPCODE_LIMIT) counters.recordService(exchange.opcode, (performance.now() - begin) * 1e6)
+    return outcome
+  }
+
   /** Aborts every pending request's signal: the connection is gone. */
   abandon(): void {
     for (const exchange of this.pending) exchange.abort?.abort()
     this.pending.clear()
+    this.timed.clear()
+    this.counters.pending = 0
   }
 
   /** Ends the file system's work; later calls do nothing. */
@@ -226,20 +243,22 @@ export class Dispatcher {
     switch (exchange.opcode) {
       case FuseOpcode.FUSE_FORGET:
         if (this.fileSystem.forget) this.forgetOne(requestOf(exchange) as ForgetRequest)
-        this.counters.record(exchange.opcode, false)
+        this.counters.record(exchange.opcode, false, 0, 0)
+        this.counters.recordForgets(1)
         return Outcome.Silent
       case FuseOpcode.FUSE_BATCH_FORGET:
         if (this.fileSystem.forget) forEachForget(exchange, this.forgetOne)
-        this.counters.record(exchange.opcode, false)
+        this.counters.record(exchange.opcode, false, exchange.dataLength, 0)
+        this.counters.recordForgets(Math.floor(exchange.dataLength / fuse_forget_one.size))
         return Outcome.Silent
       case FuseOpcode.FUSE_INTERRUPT: {
         const { unique, unique_low, unique_high } = requestOf(exchange) as InterruptRequest
-        this.counters.record(exchange.opcode, false)
+        this.counters.record(exchange.opcode, false, exchange.dataLength, 0)
         if (!this.interruptExact(unique_low, unique_high)) this.options.onForeignInterrupt?.(unique)
         return Outcome.Silent
       }
       case FuseOpcode.FUSE_NOTIFY_REPLY:
-        this.counters.record(exchange.opcode, false)
+        this.counters.record(exchange.opcode, false, exchange.dataLength, 0)
         this.options.onNotifyReply?.(requestOf(exchange) as NotifyReplyRequest)
         return Outcome.Silent
       case FuseOpcode.FUSE_INIT:
@@ -326,10 +345,18 @@ export class Dispatcher {
   }
 
   private await(exchange: Exchange, reply: Reply, result: PromiseLike<unknown>): void {
-    this.pending.add(exchange)
+    const { pending, timed, counters } = this
+    pending.add(exchange)
+    counters.pending = pending.size
     const finish = () => {
       // Abandoned meanwhile: the connection is gone, and so is whoever waited.
-      if (!this.pending.delete(exchange)) return
+      if (!pending.delete(exchange)) return
+      counters.pending = pending.size
+      const begin = timed.size > 0 ? timed.get(exchange) : undefined
+      if (begin !== undefined) {
+        timed.delete(exchange)
+        counters.recordService(exchange.opcode, (performance.now() - begin) * 1e6)
+      }
       this.onComplete(exchange)
     }
     // Not every thenable keeps a promise's rules (settles once, later); Promise.resolve sees to it.
@@ -365,7 +392,7 @@ export class Dispatcher {
 
   private count(exchange: Exchange): Outcome {
     checkOutcome(exchange)
-    this.counters.record(exchange.opcode, exchange.error !== 0)
+    this.counters.record(exchange.opcode, exchange.error !== 0, exchange.dataLength, exchange.replyLength)
     return Outcome.Ready
   }
 }
