@@ -10,6 +10,7 @@ import { chmodSync, lstatSync, mkdirSync, readdirSync, unlinkSync } from 'node:f
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { once } from 'node:events'
+import type { ServerLoad } from './load.js'
 import type { MountReport } from './report.js'
 
 /** How long a server may take to answer, milliseconds. */
@@ -26,6 +27,8 @@ export interface ServerIdentity {
 /** What a mount's control socket can be asked for. */
 export interface ControlCommands {
   report(): MountReport | Promise<MountReport>
+  /** All counters, for who watches them change. */
+  load(): ServerLoad
   server: ServerIdentity
   /** Ends the server without delay: who uses the mount gets errors. */
   abort?(): void
@@ -165,6 +168,8 @@ async function reply(line: string, commands: ControlCommands): Promise<object> {
     switch (command) {
       case 'report':
         return { result: await commands.report() }
+      case 'load':
+        return { result: commands.load() }
       case 'server':
         return { result: commands.server }
       case 'abort':

@@ -6,10 +6,11 @@ import type { RingEnd } from '../rings/device.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
 import { atExit } from './exit.js'
+import { requestsIn, type ServerLoad } from './load.js'
 import { MountError } from './mountpoint.js'
 import { parseOptions, type MountOptions } from './options.js'
 import { Serving } from './serving.js'
-import { kernelReport, type MountReport } from './report.js'
+import { kernelReport, operationReports, type MountReport } from './report.js'
 import type { UnmountOptions } from './unmount.js'
 
 const DEFAULT_INIT_TIMEOUT = 30
@@ -109,6 +110,7 @@ class InProcessMount implements Mount {
       if (options.control !== false) {
         this.control = await openControl(attachment.entry.device, {
           report: () => this.stats(),
+          load: () => this.load(),
           server: { pid: process.pid, exits: false },
         })
       }
@@ -189,8 +191,18 @@ class InProcessMount implements Mount {
       workers: 1,
       passthrough: 'off',
       accel: 'off',
-      operations: OperationCounters.total([this.counters]),
+      operations: operationReports([this.counters]),
+      server: this.counters.gauges,
       kernel: kernelReport(entry.device, this.serving.dispatcher.negotiation),
+    }
+  }
+
+  private load(): ServerLoad {
+    const operations = OperationCounters.total([this.counters])
+    const { gauges } = this.counters
+    return {
+      rings: 'dev', operations, ...gauges,
+      workers: [{ index: 0, cpu: -1, serves: 'device', ...requestsIn(operations), ...gauges }],
     }
   }
 

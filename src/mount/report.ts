@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /** What `efuse stat` says of a mount. */
-import type { OperationCount } from '../fs/counters.js'
+import { OperationCounters, type OperationCount, type ServerGauges } from '../fs/counters.js'
+import { percentile } from '../fs/latency.js'
 import type { Agreement, Negotiation } from '../protocol/init.js'
 import { FuseInitFlag } from '../protocol/constants.js'
 import { FUSE_KERNEL_VERSION } from '../protocol/constants.js'
+import { connectionOf, waitingRequests } from './load.js'
 
 /** What the kernel has to do with a mount. */
 export interface KernelReport {
@@ -18,8 +20,24 @@ export interface KernelReport {
   /** Bytes. */
   maxReadahead: number
   maxBackground: number
+  /** Requests that wait for the server or are with it; null when we may not know. */
+  waiting: number | null
   /** Requests that were answered in the kernel, by its names. */
   answered: Record<string, { count: number }>
+}
+
+/** How long requests of one kind were in the server's hands: a sample, nanoseconds. */
+export interface ServiceReport {
+  /** How many were timed. */
+  timed: number
+  meanNs: number
+  p50Ns: number
+  p99Ns: number
+}
+
+export interface OperationReport extends OperationCount {
+  /** Null when none was timed yet. */
+  service: ServiceReport | null
 }
 
 export interface MountReport {
@@ -31,7 +49,9 @@ export interface MountReport {
   passthrough: 'on' | 'off'
   accel: 'off'
   /** Requests that reached the server since it was mounted, by the kernel's names. */
-  operations: Record<string, OperationCount>
+  operations: Record<string, OperationReport>
+  /** What the server says beside. */
+  server: ServerGauges
   kernel: KernelReport
 }
 
@@ -39,7 +59,7 @@ export interface MountReport {
 export function kernelReport(device: string, negotiation: Negotiation | Agreement): KernelReport {
   const agreed: Agreement = 'agree' in negotiation ? negotiation.agree() : negotiation
   return {
-    connection: Number(device.slice(device.indexOf(':') + 1)),
+    connection: connectionOf(device),
     protocol: `${FUSE_KERNEL_VERSION}.${agreed.minor}`,
     capabilities: Object.entries(FuseInitFlag)
       .filter(([, bit]) => (((bit < 32 ? agreed.flags : agreed.flags2) >>> (bit & 31)) & 1) === 1)
@@ -47,6 +67,23 @@ export function kernelReport(device: string, negotiation: Negotiation | Agreemen
     maxWrite: agreed.maxWrite,
     maxReadahead: agreed.maxReadahead,
     maxBackground: agreed.maxBackground,
+    waiting: waitingRequests(device),
     answered: {},
   }
+}
+
+/** What workers' counters say, for a report. */
+export function operationReports(counters: Iterable<OperationCounters>): Record<string, OperationReport> {
+  return Object.fromEntries(Object.entries(OperationCounters.total(counters)).map(([name, { service, ...count }]) => {
+    const { timed, nanoseconds, buckets } = service
+    return [name, {
+      ...count,
+      service: timed === 0 ? null : {
+        timed,
+        meanNs: Math.round(nanoseconds / timed),
+        p50Ns: Math.round(percentile(buckets, 0.5)!),
+        p99Ns: Math.round(percentile(buckets, 0.99)!),
+      },
+    }]
+  }))
 }

@@ -22,9 +22,10 @@ import { atExit } from './exit.js'
 import { keepAccessTimes, type FileSystemSource } from './filesystems.js'
 import { deviceOf, kernelTypeOfMount } from './kernel-type.js'
 import { mounts } from './mountinfo.js'
+import { requestsIn, type ServerLoad } from './load.js'
 import { MountError } from './mountpoint.js'
 import type { MountOptions } from './options.js'
-import { kernelReport, type MountReport } from './report.js'
+import { kernelReport, operationReports, type MountReport } from './report.js'
 import { WorkerStates, type FromWorker, type Rings, type ToWorker, type WorkerSetup } from './worker-protocol.js'
 
 export interface ServeOptions {
@@ -75,6 +76,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
 interface Member {
   readonly index: number
   readonly thread: Worker
+  /** The CPU that it stays on; -1: any. */
+  readonly cpu: number
   /** Its device descriptor; -1 before it serves. */
   fd: number
   /** Its io_uring ring; -1 when it has none. */
@@ -135,6 +138,7 @@ class Supervisor implements Served {
       this.checkDemands(this.agreement)
       this.control = await openControl(this.attachment.entry.device, {
         report: () => this.report(),
+        load: () => this.load(),
         server: { pid: process.pid, exits: true },
         abort: () => void this.abort(),
         remounted: () => this.remounted(),
@@ -198,7 +202,7 @@ class Supervisor implements Served {
       counters: counters.memory,
     }
     const thread = new Worker(new URL('./worker.js', import.meta.url), { workerData: setup })
-    const member: Member = { index, thread, fd: -1, ring: -1, done: false }
+    const member: Member = { index, thread, cpu: setup.cpu, fd: -1, ring: -1, done: false }
     this.members.set(index, member)
     thread.on('message', (message: FromWorker) => this.heard(member, message))
     thread.on('error', (error) => {
@@ -436,8 +440,24 @@ class Supervisor implements Served {
       workers: this.members.size,
       passthrough: this.passesThrough ? 'on' : 'off',
       accel: 'off',
-      operations: OperationCounters.total(this.counters),
+      operations: operationReports(this.counters),
+      server: OperationCounters.totalGauges(this.counters),
       kernel: kernelReport(entry.device, this.agreement!),
+    }
+  }
+
+  private load(): ServerLoad {
+    return {
+      rings: this.overUring ? 'uring' : 'dev',
+      operations: OperationCounters.total(this.counters),
+      ...OperationCounters.totalGauges(this.counters),
+      workers: [...this.members.values()].map(({ index, cpu }) => ({
+        index,
+        cpu,
+        serves: this.queuesOf(index) === null ? 'device' : 'queues',
+        ...requestsIn(OperationCounters.total([this.counters[index]])),
+        ...this.counters[index].gauges,
+      })),
     }
   }
 }
