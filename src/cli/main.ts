@@ -43,7 +43,7 @@ function build(): Command {
     .option('--accel <kinds>', 'auto, off, or any of metadata,data,balance', 'auto')
     .addOption(new Option('--coherence <kind>', 'who else changes SOURCE')
       .choices(['shared', 'watched', 'exclusive']).default('shared'))
-    .option('--metrics <port>', 'serve metrics by HTTP')
+    .option('--metrics <[host:]port>', 'serve metrics for Prometheus, on 127.0.0.1 unless a host is given')
     .action(async (source: string, mountpoint: string, options: MountArguments) => {
       await (await import('./mount.js')).mountCommand(source, mountpoint, options)
     })

@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { FileSystemSource } from '../mount/filesystems.js'
+import { parseMetricsAddress } from '../mount/metrics.js'
 import { prepareMountpoint, resolveMountpoint } from '../mount/mountpoint.js'
 import { OptionError, parseOptions, type ParsedOptions } from '../mount/options.js'
 import { serve } from '../mount/serve.js'
@@ -81,7 +82,9 @@ function demand(args: MountArguments): void {
   if (args.coherence !== 'shared') {
     throw new Failure(`--coherence ${args.coherence} is not available: use --coherence shared`)
   }
-  if (args.metrics !== undefined) throw new Failure('--metrics is not available: leave it out and use "efuse stat"')
+  if (args.metrics !== undefined && parseMetricsAddress(args.metrics) === null) {
+    throw new WrongUsage(`--metrics ${args.metrics}: it is PORT or HOST:PORT`)
+  }
 }
 
 /** Whether this process is a background mount's server, and how it reports. */
@@ -118,6 +121,7 @@ async function run(
       workers: args.workers === 'auto' ? undefined : args.workers,
       rings: args.rings,
       demandPassthrough: args.passthrough === 'on',
+      metrics: args.metrics === undefined ? undefined : parseMetricsAddress(args.metrics)!,
       log: (message) => process.stderr.write(`efuse: ${message}\n`),
     })
     if (parent !== null) {

@@ -192,6 +192,7 @@ class InProcessMount implements Mount {
       passthrough: 'off',
       accel: 'off',
       operations: operationReports([this.counters]),
+      metrics: null,
       server: this.counters.gauges,
       kernel: kernelReport(entry.device, this.serving.dispatcher.negotiation),
     }

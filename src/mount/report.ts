@@ -50,6 +50,8 @@ export interface MountReport {
   accel: 'off'
   /** Requests that reached the server since it was mounted, by the kernel's names. */
   operations: Record<string, OperationReport>
+  /** Where metrics are served; null when they are not. */
+  metrics: string | null
   /** What the server says beside. */
   server: ServerGauges
   kernel: KernelReport

@@ -23,6 +23,7 @@ import { keepAccessTimes, type FileSystemSource } from './filesystems.js'
 import { deviceOf, kernelTypeOfMount } from './kernel-type.js'
 import { mounts } from './mountinfo.js'
 import { requestsIn, type ServerLoad } from './load.js'
+import { Metrics, type MetricsAddress } from './metrics.js'
 import { MountError } from './mountpoint.js'
 import type { MountOptions } from './options.js'
 import { kernelReport, operationReports, type MountReport } from './report.js'
@@ -40,6 +41,8 @@ export interface ServeOptions {
   rings?: Rings
   /** Whether it is an error when the kernel does not take files for passthrough. */
   demandPassthrough?: boolean
+  /** Where metrics are to be served; default: nowhere. */
+  metrics?: MetricsAddress
   /** Seconds that kernel and file system may take to begin; default 30. */
   initTimeout?: number
   /** Seconds that users of the mount get when a signal ends it; default 10. */
@@ -99,6 +102,7 @@ class Supervisor implements Served {
   private readonly restarts: number[] = []
   private attachment: Attachment | null = null
   private control: Control | null = null
+  private metrics: Metrics | null = null
   private agreement: Agreement | null = null
   private shared = false
   private workers: number
@@ -143,6 +147,11 @@ class Supervisor implements Served {
         abort: () => void this.abort(),
         remounted: () => this.remounted(),
       })
+      if (options.metrics !== undefined) {
+        this.metrics = await Metrics.open(options.metrics, {
+          report: () => this.report(), server: () => this.load(), kernel: () => null,
+        })
+      }
       // Over io_uring those that serve queues come beside the first one, which reads the device.
       const members = this.shared && this.overUring ? this.workers + 1 : this.workers
       for (let index = 1; index < members; index++) this.start(index)
@@ -399,6 +408,7 @@ class Supervisor implements Served {
     await this.attachment?.detach({ lazy: true }).catch((error: Error) => this.options.log(error.message))
     this.attachment?.release()
     await this.control?.close()
+    this.metrics?.close()
     // A thread that hangs in the kernel is left to the exit of the process, which knows a last resort.
     if (this.members.size === 0) this.forgetExit()
     for (const signal of SIGNALS) process.off(signal, this.onSignal)
@@ -441,6 +451,7 @@ class Supervisor implements Served {
       passthrough: this.passesThrough ? 'on' : 'off',
       accel: 'off',
       operations: operationReports(this.counters),
+      metrics: this.metrics?.url ?? null,
       server: OperationCounters.totalGauges(this.counters),
       kernel: kernelReport(entry.device, this.agreement!),
     }
