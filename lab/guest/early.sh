@@ -27,8 +27,8 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 ln -s /proc/self/fd dev/fd
 hostname guest
 ifconfig lo 127.0.0.1 up
-mount -o ro,noatime /root/dev/vdb lab
-tar -xf /root/dev/vdc -C /root
+mount -t ext4 -o ro,noatime dev/vdb lab
+tar -xf dev/vdc
 ln -s /lab/node_modules efuse/node_modules
 ln -s /lab/bin/node usr/local/bin/node
 chmod 666 dev/fuse

@@ -24,7 +24,7 @@ echo start >"$status"
 /run/lab/job </dev/null >"$output" 2>"$errors"
 ended=$?
 if [ -s /run/lab/collect ]; then
-	tar -cf "$files" --ignore-failed-read -C / -T /run/lab/collect
+	/usr/bin/tar -cf "$files" --ignore-failed-read -C / -T /run/lab/collect
 fi
 echo "exit $ended" >"$status"
 exec busybox poweroff -f
