@@ -36,6 +36,7 @@ Napi::Object Init(Napi::Env env, Napi::Object object) {
   AddFileCalls(exports);
   AddMountCalls(exports);
   AddUringCalls(exports);
+  AddBpfCalls(exports);
   AddConstants(exports);
   return object;
 }

@@ -6,6 +6,7 @@
     'sources': [
       'addon.cc',
       'blocks.cc',
+      'bpf.cc',
       'constants.cc',
       'credentials.cc',
       'device.cc',

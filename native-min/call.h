@@ -58,6 +58,7 @@ void AddThreadCalls(Exports& exports);
 void AddFileCalls(Exports& exports);
 void AddMountCalls(Exports& exports);
 void AddUringCalls(Exports& exports);
+void AddBpfCalls(Exports& exports);
 void AddConstants(Exports& exports);
 
 }  // namespace efuse

@@ -62,6 +62,12 @@ Napi::Value MapDevice(const Napi::CallbackInfo& info) {
              static_cast<off_t>(low | high << 32));
 }
 
+// Memory that JavaScript must not write to: it would end the process. native.ts keeps it to itself.
+Napi::Value MapReadOnly(const Napi::CallbackInfo& info) {
+  return Map(info, info[2].As<Napi::Number>().DoubleValue(), PROT_READ, MAP_SHARED,
+             info[0].As<Napi::Number>().Int32Value(), static_cast<off_t>(info[1].As<Napi::Number>().Int64Value()));
+}
+
 // Registers the bytes of a Uint8Array over an ArrayBuffer or a SharedArrayBuffer. The region goes
 // when the array is collected, and a Block holds its array: while a Block can be named, its memory
 // is there, unless it was detached, which native.ts sees by the array's length.
@@ -125,6 +131,7 @@ void AddMemoryCalls(Exports& exports) {
   exports.Add(kCalls);
   exports.AddOrdinary("allocate", Allocate);
   exports.AddOrdinary("mapDevice", MapDevice);
+  exports.AddOrdinary("mapReadOnly", MapReadOnly);
   exports.AddOrdinary("register", Register);
   exports.AddOrdinary("release", Release);
 }

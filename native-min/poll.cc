@@ -100,7 +100,21 @@ int PollUnref(Thread& t) {
   return 0;
 }
 
+int PollPause(Thread& t) {
+  Poll* poll = Find(t);
+  if (poll == nullptr) return -EBADF;
+  return uv_poll_stop(&poll->handle);
+}
+
+int PollResume(Thread& t) {
+  Poll* poll = Find(t);
+  if (poll == nullptr) return -EBADF;
+  return uv_poll_start(&poll->handle, UV_READABLE, OnEvent);
+}
+
 constexpr Call kCalls[] = {
+    {"pollPause", Invoke<PollPause>},
+    {"pollResume", Invoke<PollResume>},
     {"pollClose", Invoke<PollClose>},
     {"pollRef", Invoke<PollRef>},
     {"pollUnref", Invoke<PollUnref>},

@@ -15,10 +15,19 @@
 
 #include "blocks.h"
 #include "credentials.h"
+#include "descriptors.h"
 
 namespace efuse {
 
 struct Poll;
+
+// A BPF map that JavaScript has opened: bytes of a key, of a value, and of a value for all CPUs.
+struct BpfMap {
+  int fd;
+  uint32_t key;
+  uint64_t whole;
+  uint32_t value;
+};
 
 class Thread {
  public:
@@ -44,6 +53,9 @@ class Thread {
   Credentials own;
   std::unordered_map<int32_t, Poll*> polls;
   int32_t last_poll = 0;
+  std::unordered_map<int32_t, BpfMap> maps;
+  int32_t last_map = 0;
+  Descriptors descriptors;
 
   int Int(int n) const { return registers[n]; }
   uint32_t Unsigned(int n) const { return static_cast<uint32_t>(registers[n]); }

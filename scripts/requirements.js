@@ -7,11 +7,20 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-/** Program → Debian package. */
+/** Program, or file that is no program → Debian package. */
 const programs = {
   cc: 'gcc',
   'g++': 'g++',
   clang: 'clang',
+  // libbpf as WebAssembly and BPF objects; by number, as `clang` is another one.
+  'clang-16': 'clang-16',
+  'wasm-ld-16': 'lld-16',
+  'llvm-strip-16': 'llvm-16',
+  'wasm-opt': 'binaryen',
+  '/usr/lib/wasm32-wasi/libc.a': 'wasi-libc',
+  '/usr/lib/llvm-16/lib/clang/16/lib/wasi/libclang_rt.builtins-wasm32.a': 'libclang-rt-16-dev-wasm32',
+  '/usr/include/linux/bpf.h': 'linux-libc-dev',
+  '/usr/include/elf.h': 'libc6-dev',
   make: 'make',
   python3: 'python3',
   fusermount3: 'fuse3',
@@ -31,6 +40,7 @@ const programs = {
 }
 
 function found(program) {
+  if (program.startsWith('/')) return existsSync(program)
   return (process.env.PATH ?? '').split(delimiter).concat('/usr/sbin', '/sbin').some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK)

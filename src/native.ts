@@ -94,7 +94,7 @@ type RegisterCall = () => void
 type RegisterCallName =
   | 'noop' | 'discard' | 'discardInside'
   | 'read' | 'write' | 'replyAndReceive' | 'ioctl' | 'ioctlValue' | 'setNonBlocking'
-  | 'pollClose' | 'pollRef' | 'pollUnref'
+  | 'pollClose' | 'pollRef' | 'pollUnref' | 'pollPause' | 'pollResume'
   | 'threadId' | 'signalThread' | 'setAffinity' | 'getCpu' | 'unshareFs' | 'sleepMicroseconds'
   | 'dropCapability' | 'effectiveCapabilities' | 'raiseFileLimit' | 'fileLimit' | 'closeOnExecFrom'
   | 'openat' | 'openat2' | 'reopen' | 'close' | 'dup' | 'statx' | 'fstatx'
@@ -105,6 +105,8 @@ type RegisterCallName =
   | 'fsync' | 'fdatasync' | 'syncfs' | 'fstatfs'
   | 'getxattr' | 'listxattr' | 'setxattr' | 'removexattr' | 'flock' | 'fcntlLock'
   | 'makePrivate' | 'mountSetAttr' | 'receiveFd' | 'socketPair'
+  | 'bpf' | 'bpfClose' | 'bpfDuplicate' | 'bpfReplace' | 'bpfPlaceholder' | 'perfEventOpen'
+  | 'bpfMapOpen' | 'bpfMapClose' | 'bpfMapElement'
   | 'uringSetup' | 'uringEnter' | 'uringRegisterFile' | 'uringPlaceBuffers'
 
 type Addon = Record<RegisterCallName, RegisterCall> & {
@@ -114,6 +116,9 @@ type Addon = Record<RegisterCallName, RegisterCall> & {
   allocate(bytes: number): { id: number; buffer: ArrayBuffer } | number
   mapDevice(fd: number, offsetLow: number, offsetHigh: number, length: number, populate: boolean):
     { id: number; buffer: ArrayBuffer } | number
+  mapReadOnly(fd: number, offset: number, length: number): { id: number; buffer: ArrayBuffer } | number
+  bpfRefusal(): string
+  bpfCommandTable(): BpfCommandRow[]
   register(bytes: Uint8Array): number
   release(id: number, buffer: ArrayBufferLike): void
   pollStart(fd: number, callback: (status: number) => void): number
@@ -235,6 +240,17 @@ export function allocate(bytes: number): Block {
  */
 export function mapDevice(fd: number, offsetLow: number, offsetHigh: number, length: number, populate: boolean): Block {
   return mapped(addon.mapDevice(fd, offsetLow, offsetHigh, length, populate))
+}
+
+/**
+ * Maps memory that the kernel alone writes, such as a BPF ring buffer's records. Writing to it from JavaScript
+ * ends the process (SIGSEGV): whoever calls this must not hand the block on. Otherwise as `mapDevice`.
+ *
+ * @param offset bytes, a multiple of the page size
+ * @throws Error with `code` and `errno`
+ */
+export function mapReadOnly(fd: number, offset: number, length: number): Block {
+  return mapped(addon.mapReadOnly(fd, offset, length))
 }
 
 /**
@@ -411,6 +427,16 @@ export class Poller {
   /** Lets the event loop end although this poller is open. */
   unref(): this {
     return this.#call(addon.pollUnref)
+  }
+
+  /** No callbacks until `resume`; the descriptor stays watched. */
+  pause(): this {
+    return this.#call(addon.pollPause)
+  }
+
+  /** Callbacks again, at once if there is something to read. */
+  resume(): this {
+    return this.#call(addon.pollResume)
   }
 
   #call(native: RegisterCall): this {
@@ -1232,5 +1258,165 @@ export function uringPlaceBuffers(
   registers[8] = second
   registers[9] = secondLength
   addon.uringPlaceBuffers()
+  return registers[RESULT]
+}
+
+// BPF --------------------------------------------------------------------------------------------
+
+/** A row of the addon's table of bpf(2)'s commands, for its test. */
+export interface BpfCommandRow {
+  readonly name: string
+  /** The C type that `end` and the pointers' offsets belong to. */
+  readonly struct: string
+  readonly number: number
+  /** Whether it makes a descriptor. */
+  readonly descriptor: boolean
+  /** Bytes of the struct that are known. */
+  readonly end: number
+  readonly pointers: readonly { readonly name: string; readonly at: number }[]
+}
+
+/**
+ * bpf(2) on memory of a block: `bpf_attr` lies in it, and what are pointers in the kernel's view are offsets
+ * in the same block (u64; 0 is NULL). They are checked, with the lengths that belong to them, before the kernel
+ * sees anything. Strings must end in the block; of maps the sizes are looked up.
+ *
+ * -EFAULT, -E2BIG, -EINVAL or -EOPNOTSUPP with a `bpfRefusal()`: a range outside the block, fields or a command
+ * that this addon does not know; nothing was done. Descriptors that are made here end with the thread.
+ *
+ * @param offset of `union bpf_attr`. @param size of it, in bytes
+ */
+export function bpf(command: number, block: Block, offset: number, size: number): number {
+  registers[1] = command
+  registers[2] = idOf(block)
+  registers[3] = offset
+  registers[4] = size
+  addon.bpf()
+  return registers[RESULT]
+}
+
+/** Why the last `bpf` or `perfEventOpen` of this thread was not passed on to the kernel; empty if it was. */
+export function bpfRefusal(): string {
+  return addon.bpfRefusal()
+}
+
+/** The commands of bpf(2) that are passed on, and their pointers. */
+export function bpfCommandTable(): readonly BpfCommandRow[] {
+  return addon.bpfCommandTable()
+}
+
+/** Closes a descriptor, one of those that `bpf` and the next functions have made above all. close(2) */
+export function bpfClose(fd: number): number {
+  registers[1] = fd
+  addon.bpfClose()
+  return registers[RESULT]
+}
+
+/** Duplicates a descriptor to the lowest free one that is at least `minimum`. fcntl(2), F_DUPFD_CLOEXEC */
+export function bpfDuplicate(fd: number, minimum: number): number {
+  registers[1] = fd
+  registers[2] = minimum
+  addon.bpfDuplicate()
+  return registers[RESULT]
+}
+
+/** Makes `replaced`, which must come from these functions (else -EBADF), a duplicate of `fd`. dup3(2) */
+export function bpfReplace(fd: number, replaced: number): number {
+  registers[1] = fd
+  registers[2] = replaced
+  addon.bpfReplace()
+  return registers[RESULT]
+}
+
+/** A descriptor that only holds its number, until `bpfReplace`. */
+export function bpfPlaceholder(): number {
+  addon.bpfPlaceholder()
+  return registers[RESULT]
+}
+
+/**
+ * perf_event_open(2) for tracepoints, software events and probes; others: -EOPNOTSUPP.
+ *
+ * @param offset of a `struct perf_event_attr`; a probe's `config1` is the offset of a string in the block
+ */
+export function perfEventOpen(
+  block: Block, offset: number, pid: number, cpu: number, group: number, flags: number,
+): number {
+  registers[1] = idOf(block)
+  registers[2] = offset
+  registers[3] = pid
+  registers[4] = cpu
+  registers[5] = group
+  registers[6] = flags
+  addon.perfEventOpen()
+  return registers[RESULT]
+}
+
+/** A BPF map as the addon knows it. */
+export interface BpfMapHandle {
+  readonly handle: number
+  /** `enum bpf_map_type` */
+  readonly type: number
+  /** Bytes. */
+  readonly keySize: number
+  /** Bytes, of one CPU's value in per-CPU maps. */
+  readonly valueSize: number
+  /** Bytes that a look-up writes: for per-CPU maps a value for each possible CPU, each in whole 8 bytes. */
+  readonly wholeValueSize: number
+  readonly maxEntries: number
+  /** `BPF_F_*` */
+  readonly flags: number
+  /** A descriptor of the map that lives until `bpfMapClose`. */
+  readonly fd: number
+}
+
+/**
+ * Opens a map for `bpfMapElement`: a duplicate of its descriptor, and its sizes, so that no call asks for them.
+ *
+ * @throws Error with `code`: EBADF, EINVAL when it is no map's descriptor
+ */
+export function bpfMapOpen(fd: number): BpfMapHandle {
+  registers[1] = fd
+  addon.bpfMapOpen()
+  const handle = registers[RESULT]
+  if (handle < 0) throw systemError(handle, 'bpf')
+  const value = (n: number) => registers[n] >>> 0
+  return {
+    handle,
+    type: value(1),
+    keySize: value(2),
+    valueSize: value(3),
+    maxEntries: value(4),
+    flags: value(5),
+    wholeValueSize: value(6),
+    fd: value(7),
+  }
+}
+
+/** Ends the use of a map, and closes its descriptor. */
+export function bpfMapClose(handle: number): number {
+  registers[1] = handle
+  addon.bpfMapClose()
+  return registers[RESULT]
+}
+
+/**
+ * BPF_MAP_LOOKUP_ELEM (1), UPDATE (2), DELETE (3), GET_NEXT_KEY (4) and LOOKUP_AND_DELETE (21).
+ *
+ * @param key offset of the key in the block; 0 for none
+ * @param value offset of the value, which is written by look-ups, or of the next key; 0 for none
+ * @param flags `BPF_ANY` and others; low and high 32 bits
+ */
+export function bpfMapElement(
+  command: number, handle: number, block: Block, key: number, value: number, flags = 0, flagsHigh = 0,
+): number {
+  registers[1] = command
+  registers[2] = handle
+  registers[3] = idOf(block)
+  registers[4] = key
+  registers[5] = value
+  registers[6] = flags
+  registers[7] = flagsHigh
+  addon.bpfMapElement()
   return registers[RESULT]
 }
