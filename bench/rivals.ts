@@ -12,12 +12,11 @@
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { SourcePackages } from './debian.js'
+import { cacheFolder, DebianSuites } from '#debian-source'
 
 /** Where everything that the benchmarks build is kept. */
-export const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'efuse', 'bench')
+export const CACHE = cacheFolder('bench')
 
 const BINDING = '@cocalc/fuse-native'
 const BINDING_VERSION = '2.4.3'
@@ -100,21 +99,21 @@ function need(packages: readonly string[]): void {
 function buildLibfuse(): { version: string; folder: string } {
   need(['meson', 'ninja-build', 'pkg-config', 'libnuma-dev', 'g++', 'make', 'dpkg-dev'])
   mkdirSync(CACHE, { recursive: true })
-  const packages = new SourcePackages(join(CACHE, 'apt'))
+  const packages = new DebianSuites(join(CACHE, 'apt'), ['sid'], 'deb-src')
   try {
-    const version = packages.version('fuse3')
+    const version = packages.newestSource('fuse3')
     const folder = join(CACHE, `libfuse-${version}`)
     rmSync(folder, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
     const ringSource = join(folder, 'liburing-source')
     const ring = join(folder, 'liburing')
     // Debian's own liburing binary wants newer kernel headers than this Debian has; its source looks for itself.
-    packages.unpack('liburing', packages.version('liburing'), ringSource)
+    packages.unpackSource('liburing', packages.newestSource('liburing'), ringSource)
     run('./configure', [`--prefix=${ring}`], ringSource)
     run('make', ['-s', '-C', 'src'], ringSource)
     run('make', ['-s', 'install'], ringSource)
     const source = join(folder, 'source')
-    packages.unpack('fuse3', version, source)
+    packages.unpackSource('fuse3', version, source)
     const build = join(folder, 'build')
     const configured = run('meson', ['setup', build, source, '--buildtype=release', '-Dutils=false', '-Dtests=false',
       '-Duseroot=false', '--default-library=static'], folder, { PKG_CONFIG_PATH: join(ring, 'lib', 'pkgconfig') })
