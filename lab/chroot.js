@@ -36,11 +36,12 @@ exec chroot "$work/root" "$@"
  *
  * @param {string} root
  * @param {string[]} command
- * @param {{ binds?: [host: string, inside: string][], cwd?: string, stdio?: import('node:child_process').StdioOptions }}
- *   options `binds`: further folders of the host that it sees and may write to
+ * @param {{ binds?: [host: string, inside: string][], cwd?: string, output?: { text: string } }} options
+ *   `binds`: further folders of the host that it sees and may write to; `output`: gets what it prints, which otherwise
+ *   goes to this process's own output
  * @returns {Promise<number>} its exit status
  */
-export function inRoot(root, command, { binds = [], cwd = REPOSITORY, stdio = 'inherit' } = {}) {
+export function inRoot(root, command, { binds = [], cwd = REPOSITORY, output } = {}) {
   const shared = [[repository, REPOSITORY], ...binds].flat()
   const words = ['sh', '-c', 'cd "$0" && exec "$@"', cwd, ...command]
   // Any folder does to mount a tmpfs on, as nobody else sees it.
@@ -49,7 +50,10 @@ export function inRoot(root, command, { binds = [], cwd = REPOSITORY, stdio = 'i
     const env = {
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', LC_ALL: 'C.UTF-8', TERM: process.env.TERM ?? 'dumb',
     }
-    const child = spawn('unshare', args, { stdio, env })
+    const child = spawn('unshare', args, { stdio: output === undefined ? 'inherit' : ['ignore', 'pipe', 'pipe'], env })
+    for (const stream of output === undefined ? [] : [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => { output.text += text })
+    }
     child.on('error', reject)
     child.on('close', (status, signal) => resolve(signal === null ? status : 128))
   })

@@ -23,6 +23,9 @@ const COMMAND_LINE = [
   'watchdog_thresh=60', 'rcupdate.rcu_cpu_stall_timeout=120', 'sysctl.kernel.hung_task_timeout_secs=90',
 ]
 
+/** It ends with this process, whatever ends that. */
+const UNDER_US = ['--pdeathsig', 'KILL', 'qemu-system-x86_64']
+
 /** In instruction-time, runs must be equal to the last instruction: so must addresses. */
 const REPEATABLE = ['nokaslr', 'norandmaps']
 
@@ -62,7 +65,7 @@ export async function boot(settings) {
       '-chardev', `socket,id=${name},fd=${first + index}`, '-device', `virtserialport,chardev=${name},name=${name}`,
     ]),
   ]
-  const child = spawn('qemu-system-x86_64', args, {
+  const child = spawn('setpriv', [...UNDER_US, ...args], {
     stdio: ['ignore', 'pipe', 'pipe', ...Array(1 + ports.length).fill('pipe')],
     // What the guest writes to its disks while it runs.
     env: { ...process.env, TMPDIR: '/var/tmp' },
@@ -80,7 +83,6 @@ export async function boot(settings) {
   for (const stream of child.stdio.slice(3)) stream.on('error', () => {}) // Reset when QEMU is killed.
 
   const kill = () => child.kill('SIGKILL')
-  process.once('exit', kill)
   let timedOut = false
   const limit = setTimeout(() => { timedOut = true; kill() }, settings.seconds * 1000)
   // A guest that never starts its job is not worth the whole limit.
@@ -100,7 +102,6 @@ export async function boot(settings) {
   } finally {
     clearTimeout(limit)
     clearTimeout(start)
-    process.off('exit', kill)
   }
   const status = /^exit (\d+)$/m.exec(text.status)?.[1]
   return {
@@ -118,7 +119,7 @@ export function bootInteractively(settings) {
   const args = [...machine(settings), '-serial', 'mon:stdio']
   return new Promise((resolve, reject) => {
     const env = { ...process.env, TMPDIR: '/var/tmp' }
-    spawn('qemu-system-x86_64', args, { stdio: 'inherit', env }).on('error', reject).on('close', resolve)
+    spawn('setpriv', [...UNDER_US, ...args], { stdio: 'inherit', env }).on('error', reject).on('close', resolve)
   })
 }
 

@@ -9,6 +9,7 @@ import { run } from './command.js'
 import { boot, bootInteractively } from './guest.js'
 import { jobArchive, nodeDisk, releaseKernel, rootDisk } from './image.js'
 import { initramfs } from './initramfs.js'
+import { efuseModule } from './module.js'
 
 const help = `lab/run [OPTIONS] SCRIPT [ARGUMENT...]     runs SCRIPT in a guest, in /efuse (this repository)
 lab/run [OPTIONS] -c COMMAND               runs a shell command
@@ -18,6 +19,7 @@ lab/run [OPTIONS] --shell                  a root shell on the guest's console; 
   --memory MB              2048 by default
   --icount                 measure in instruction-time: one CPU, whose every instruction takes a nanosecond
   --kernel release|debug   Debian's kernel, or the one with KASAN, lockdep and kmemleak
+  --without-module         for runs that need no efuse.ko: it is not built
   --file HOST:GUEST        gives a file or folder to the guest; may be repeated
   --collect GUEST:HOST     brings a file or folder of the guest back into a folder; may be repeated
   --env NAME=VALUE         sets a variable of SCRIPT's environment; may be repeated
@@ -36,6 +38,7 @@ const options = {
   memory: { type: 'string', default: '2048' },
   icount: { type: 'boolean', default: false },
   kernel: { type: 'string', default: 'release' },
+  'without-module': { type: 'boolean', default: false },
   file: { type: 'string', multiple: true, default: [] },
   collect: { type: 'string', multiple: true, default: [] },
   env: { type: 'string', multiple: true, default: [] },
@@ -89,6 +92,10 @@ function job({ words, command, env }) {
 }
 
 export async function main(args) {
+  // So that what was made for this run is removed.
+  for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]]) {
+    process.once(signal, () => process.exit(128 + number))
+  }
   try {
     if (args.includes('--help')) {
       process.stdout.write(help)
@@ -120,7 +127,12 @@ async function runGuest(values) {
 
   const disks = [await rootDisk(), await nodeDisk()]
   const kernel = await releaseKernel()
+  if (!values['without-module']) {
+    files.push([await efuseModule(kernel), `/lib/modules/${kernel.version}/updates/efuse.ko`])
+  }
   const folder = mkdtempSync('/var/tmp/efuse-lab-run-')
+  const clean = () => rmSync(folder, { recursive: true, force: true })
+  process.once('exit', clean)
   try {
     const staging = join(folder, 'staging')
     mkdirSync(join(staging, 'run/lab'), { recursive: true })
@@ -146,7 +158,8 @@ async function runGuest(values) {
     for (const [guest, host] of wanted) await bring(join(unpacked, guest), host, guest)
     return judge(outcome, settings)
   } finally {
-    rmSync(folder, { recursive: true, force: true })
+    process.off('exit', clean)
+    clean()
   }
 }
 
