@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * eFuse for authors of BPF programs: programs in the kernel that answer a FUSE file system's requests before its
+ * server hears of them.
+ *
+ *	#include <linux/bpf.h>
+ *	#include <linux/fuse.h>
+ *	#include <bpf/bpf_helpers.h>
+ *	#include "efuse.h"
+ *
+ *	SEC("struct_ops/getattr")
+ *	int EFUSE_HOOK(my_getattr) { ... ctx->nodeid ... return EFUSE_PASS; }
+ *
+ *	SEC(".struct_ops.link")
+ *	struct efuse_ops my_ops = { .getattr = (void *)my_getattr, .name = "mine" };
+ *
+ * `efuse bpf attach MOUNTPOINT my.bpf.o` loads and attaches it. See examples/ for whole programs, and
+ * kernel/README.md for what happens around them.
+ *
+ * Hooks. A connection has each of them once. An attachment takes those that its struct efuse_ops fills, if they are
+ * free (else EBUSY), and keeps them until its link is closed or detached; updating the link replaces all of its hooks
+ * in one step.
+ *
+ * Request hooks see a request when the kernel is about to send it, and return
+ *	EFUSE_PASS	the server answers, as if there were no program;
+ *	EFUSE_DONE	it is answered: a bpf_efuse_reply_...() has filled in the reply, or none is needed;
+ *	-EPERM, ...	the caller gets this error. Not ENOSYS, and none above 511: that counts as EFUSE_PASS.
+ * A DONE without its reply counts as EFUSE_PASS. They are not asked for what the kernel finds in its own caches, nor
+ * during path walks under RCU, nor before FUSE_INIT is done or after the connection has ended.
+ *
+ *	lookup		LOOKUP				bpf_efuse_reply_entry()
+ *	getattr		GETATTR, STATX			bpf_efuse_reply_attr(), bpf_efuse_reply_statx()
+ *	access		ACCESS				no reply
+ *	getxattr	GETXATTR			bpf_efuse_reply_data(), bpf_efuse_reply_size()
+ *	readlink	READLINK			bpf_efuse_reply_data()
+ *	open, opendir	OPEN, OPENDIR			bpf_efuse_reply_open()
+ *	flush		FLUSH				no reply
+ *	readdir		READDIR, READDIRPLUS		bpf_efuse_reply_dirent(); READDIR also ..._data()
+ *	statfs		STATFS				bpf_efuse_reply_statfs()
+ *	read, write	READ, WRITE			see "data"; they may sleep: SEC("struct_ops.s/read")
+ *	release, releasedir	only told of a RELEASE: who opened the file gets it
+ *
+ * begin and reply see every request that does go to the server, before it and with its answer (ctx->error,
+ * bpf_efuse_reply_copy()): background ones too, whose begin may come with spin locks held and whose reply comes in
+ * the server's context. begin sees FORGET as well (ctx->nlookup), which has no reply. What they return is not used.
+ * Exceptions: INIT, interrupts, and replies to notifications.
+ *
+ * select_queue chooses the io_uring queue of a request, out of ctx->nr_queues: EFUSE_QUEUE(n), or 0 for that of the
+ * caller's CPU (ctx->cpu).
+ */
+#ifndef EFUSE_H
+#define EFUSE_H
+
+#define EFUSE_PASS 0
+#define EFUSE_DONE 1
+#define EFUSE_QUEUE(n) ((n) + 1)
+
+/* Defines a program, whose argument is struct efuse_ctx *ctx. */
+#define EFUSE_HOOK(name)						\
+	name(unsigned long long *arguments);				\
+	static __always_inline int name##_hook(struct efuse_ctx *ctx);	\
+	int name(unsigned long long *arguments)				\
+	{								\
+		return name##_hook((struct efuse_ctx *)arguments[0]);	\
+	}								\
+	static __always_inline int name##_hook(struct efuse_ctx *ctx)
+
+#ifndef __ksym
+#define __ksym __attribute__((section(".ksyms")))
+#endif
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* A request. Programs can't write to it; what a field's comment does not mention has it 0. */
+struct efuse_ctx {
+	__u64 nodeid;
+	/* file handle of the server, or of the module for a file that a program has opened */
+	__u64 fh;
+	/* READ, WRITE, READDIR: where in the file */
+	__u64 offset;
+	/* FORGET: look-ups to take back */
+	__u64 nlookup;
+	/* enum fuse_opcode */
+	__u32 opcode;
+	/* READ, WRITE, READDIR, READLINK: bytes; GETXATTR: room for the value, 0 asks for its size;
+	 * select_queue: of the request's arguments */
+	__u32 size;
+	/* OPEN, RELEASE, READ, WRITE: open flags; ACCESS: mask; GETATTR: FUSE_GETATTR_... */
+	__u32 flags;
+	/* of the caller, as the server would see them; ~0: there is no caller */
+	__u32 uid;
+	__u32 gid;
+	__u32 pid;
+	/* nobody waits for the answer */
+	__u32 background;
+	/* reply: 0 or a negated errno, and the size of the last part of the answer */
+	__s32 error;
+	__u32 reply_size;
+	/* select_queue */
+	__u32 cpu;
+	__u32 nr_queues;
+};
+
+struct efuse_ops {
+	int (*lookup)(struct efuse_ctx *ctx);
+	int (*getattr)(struct efuse_ctx *ctx);
+	int (*access)(struct efuse_ctx *ctx);
+	int (*getxattr)(struct efuse_ctx *ctx);
+	int (*readlink)(struct efuse_ctx *ctx);
+	int (*open)(struct efuse_ctx *ctx);
+	int (*flush)(struct efuse_ctx *ctx);
+	int (*release)(struct efuse_ctx *ctx);
+	int (*opendir)(struct efuse_ctx *ctx);
+	int (*readdir)(struct efuse_ctx *ctx);
+	int (*releasedir)(struct efuse_ctx *ctx);
+	int (*statfs)(struct efuse_ctx *ctx);
+	int (*read)(struct efuse_ctx *ctx);
+	int (*write)(struct efuse_ctx *ctx);
+	int (*begin)(struct efuse_ctx *ctx);
+	int (*reply)(struct efuse_ctx *ctx);
+	int (*select_queue)(struct efuse_ctx *ctx);
+
+	/* Names the connection, once: the loader fills it in (EFUSE_IOC_TOKEN). */
+	__u64 token;
+	/* For listings: letters, digits, '_', '.'; must not be empty. */
+	char name[16];
+};
+
+#pragma clang attribute pop
+
+/*
+ * The request's arguments, in all hooks. Argument 0 is the request's struct of <linux/fuse.h> (struct fuse_setattr_in
+ * for SETATTR and so on), names and data follow.
+ *
+ * bpf_efuse_arg() copies from `offset` on, zeroes the rest of `mem`, and returns the argument's full size or -EINVAL.
+ * bpf_efuse_arg_ptr() gives the first `size` bytes in place, a constant, or NULL; not for a WRITE's data.
+ * bpf_efuse_name() copies a name without its NUL, zeroes the rest, and returns its length, -ENAMETOOLONG or -EINVAL:
+ * the first, or with `which` 1 the new name of a RENAME and the target of a SYMLINK.
+ */
+extern int bpf_efuse_arg(struct efuse_ctx *ctx, __u32 arg, __u32 offset, void *mem, __u32 mem__sz) __ksym;
+extern const __u8 *bpf_efuse_arg_ptr(struct efuse_ctx *ctx, __u32 arg, const __u32 size) __ksym;
+extern int bpf_efuse_name(struct efuse_ctx *ctx, __u32 which, void *mem, __u32 mem__sz) __ksym;
+
+/*
+ * Up to 32 bytes for the programs' own use that stay with a request, from its hook over begin to reply; zero at
+ * first. `size` is a constant. NULL for FORGET.
+ */
+extern __u8 *bpf_efuse_scratch(struct efuse_ctx *ctx, const __u32 size) __ksym;
+
+/* Request hooks: is the caller in this group? */
+extern _Bool bpf_efuse_in_group(struct efuse_ctx *ctx, __u32 gid) __ksym;
+
+/*
+ * Answers of fixed size: struct fuse_attr_out, fuse_statx_out, fuse_entry_out, fuse_statfs_out of <linux/fuse.h>, and
+ * their size. They return 0; -EINVAL for values that no server may send, or another kind of request; -ESTALE where
+ * the kernel holds no such inode with this generation and type.
+ *
+ * bpf_efuse_reply_entry() may name inodes that the kernel holds already, so that the server knows them too. The
+ * look-up is not counted: no FORGET will tell the server of it. With nodeid 0 there is no such file. A program's own
+ * files, which the server does not know, have nodeids from EFUSE_SYNTHETIC_BASE on (48 bits are free); no request for
+ * them reaches the server, and what the programs don't answer fails with EOPNOTSUPP.
+ *
+ * bpf_efuse_reply_open() opens a file (FOPEN_... flags) for reading alone, else -EACCES. The server hears of it when
+ * something needs it to: then the module opens the file there, later, on behalf of whoever makes that request.
+ */
+#define EFUSE_SYNTHETIC_BASE (0xEF5EULL << 48)
+extern int bpf_efuse_reply_attr(struct efuse_ctx *ctx, const void *attr, __u32 attr__sz) __ksym;
+extern int bpf_efuse_reply_statx(struct efuse_ctx *ctx, const void *statx, __u32 statx__sz) __ksym;
+extern int bpf_efuse_reply_entry(struct efuse_ctx *ctx, const void *entry, __u32 entry__sz) __ksym;
+extern int bpf_efuse_reply_open(struct efuse_ctx *ctx, __u32 open_flags) __ksym;
+extern int bpf_efuse_reply_statfs(struct efuse_ctx *ctx, const void *statfs, __u32 statfs__sz) __ksym;
+
+/*
+ * Data: the answers of READ, READLINK, READDIR and GETXATTR. The answer ends with the last byte written, or where
+ * bpf_efuse_reply_size() says; bytes that were left out are zero. A READ that is shorter than asked for means the end
+ * of the file. 0 or -ERANGE: more than was asked for.
+ *
+ * bpf_efuse_reply_dirent() adds an entry; `offset` is that of the entry behind it; -ERANGE: no room for it.
+ */
+extern int bpf_efuse_reply_data(struct efuse_ctx *ctx, __u32 offset, const void *mem, __u32 mem__sz) __ksym;
+extern int bpf_efuse_reply_size(struct efuse_ctx *ctx, __u32 size) __ksym;
+extern int bpf_efuse_reply_dirent(struct efuse_ctx *ctx, __u64 ino, __u64 offset, __u32 type, const char *name,
+				  __u32 name__sz) __ksym;
+
+/*
+ * Copies from an answer, and returns how many bytes: in reply what the server has sent (of two structs the last;
+ * bpf_efuse_reply_first(): CREATE's struct fuse_entry_out), in read and write what has been filled in so far.
+ */
+extern int bpf_efuse_reply_copy(struct efuse_ctx *ctx, __u32 offset, void *mem, __u32 mem__sz) __ksym;
+extern int bpf_efuse_reply_first(struct efuse_ctx *ctx, void *mem, __u32 mem__sz) __ksym;
+
+/*
+ * The backing file that the server has bound to the request's inode (EFUSE_IOC_BIND), in read and write hooks.
+ * -ENOENT: there is none. All but the first need a program that may sleep.
+ *
+ * bpf_efuse_read_backing() fills the answer, bpf_efuse_write_backing() takes the request's data: `offset` counts in
+ * these, and in the file from the request's offset on. They return bytes. A WRITE that would have to take suid bits
+ * away is the server's: -EAGAIN. bpf_efuse_read_backing_mem() reads from anywhere in the file.
+ */
+extern __s64 bpf_efuse_backing_size(struct efuse_ctx *ctx) __ksym;
+extern int bpf_efuse_read_backing(struct efuse_ctx *ctx, __u32 offset, __u32 len) __ksym;
+extern int bpf_efuse_write_backing(struct efuse_ctx *ctx, __u32 offset, __u32 len) __ksym;
+extern int bpf_efuse_read_backing_mem(struct efuse_ctx *ctx, __u64 pos, void *mem, __u32 mem__sz) __ksym;
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * eFuse inside fs/fuse: what the patched files call.
+ *
+ * A connection without programs costs its requests one load and one branch (efuse_hooked()). The README says how
+ * the parts work together and which lock protects what.
+ */
+#ifndef _FS_EFUSE_H
+#define _FS_EFUSE_H
+
+#include <linux/compiler.h>
+#include <linux/rcupdate.h>
+#include "efuse_args.h"
+#include "fuse_i.h"
+
+struct fuse_forget_link;
+struct fuse_req;
+
+/* Is there anything to do for this connection's requests? */
+static inline bool efuse_hooked(struct fuse_conn *fc)
+{
+	return unlikely(rcu_access_pointer(fc->efuse_hooks));
+}
+
+/* How many look-ups the server has counted with this LOOKUP, once it has succeeded. */
+static inline u64 efuse_nlookup(const struct fuse_args *args)
+{
+	return args->efuse.flags & EFUSE_ARGS_ANSWERED ? 0 : 1;
+}
+
+int efuse_bpf_init(void);
+
+ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args);
+int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_flags);
+void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup);
+void efuse_lookup_forget(struct fuse_chan *fch, struct fuse_forget_link *forget, u64 nodeid, struct fuse_args *args);
+void efuse_lookup_end(struct fuse_args *args, struct inode *inode);
+unsigned int efuse_select_queue(struct fuse_req *req, unsigned int cpu, unsigned int nr_queues);
+
+long efuse_dev_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp);
+void efuse_conn_gone(struct fuse_conn *fc);
+void efuse_inode_free(struct fuse_inode *fi);
+
+#endif

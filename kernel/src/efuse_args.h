@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What eFuse keeps with a request: a member of struct fuse_args. */
+#ifndef _FS_EFUSE_ARGS_H
+#define _FS_EFUSE_ARGS_H
+
+#include <linux/types.h>
+
+struct fuse_args;
+struct fuse_conn;
+struct inode;
+
+#define EFUSE_SCRATCH_WORDS 4
+
+/* struct efuse_args.flags */
+#define EFUSE_ARGS_NO_HOOK	BIT(0)	/* to the server: no request hook is asked */
+#define EFUSE_ARGS_ANSWERED	BIT(1)	/* a program has answered, the server has not seen it */
+
+struct efuse_args {
+	/* The programs' own notes on this request, from its hook over begin to reply. */
+	u64 scratch[EFUSE_SCRATCH_WORDS];
+	union {
+		/* LOOKUP: the inode that a program's answer names, held until the caller has taken it. */
+		struct inode *inode;
+		/* Background requests: what @end was before ours took its place, and whose request it is. */
+		struct {
+			void (*end)(struct fuse_args *args, int error);
+			struct fuse_conn *fc;
+		};
+	};
+	u32 flags;
+};
+
+#endif

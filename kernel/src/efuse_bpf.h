@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What BPF programs see: struct efuse_ops and its argument. bpf/efuse.h documents both for their authors.
+ *
+ * None of fs/fuse's own types is exposed: programs get numbers and copies.
+ */
+#ifndef _FS_EFUSE_BPF_H
+#define _FS_EFUSE_BPF_H
+
+#include <linux/types.h>
+#include "efuse_uapi.h"
+
+/* What request hooks return; other values are errors for the caller. 0 is also what an absent program returns. */
+#define EFUSE_PASS 0
+#define EFUSE_DONE 1
+
+/* What bpf_efuse_reply_entry() accepts although the server has never heard of it: see bpf/efuse.h. */
+#define EFUSE_SYNTHETIC_BASE (0xEF5EULL << 48)
+
+struct efuse_ctx {
+	u64 nodeid;
+	u64 fh;
+	u64 offset;
+	u64 nlookup;
+	u32 opcode;
+	u32 size;
+	u32 flags;
+	u32 uid;
+	u32 gid;
+	u32 pid;
+	u32 background;
+	s32 error;
+	u32 reply_size;
+	u32 cpu;
+	u32 nr_queues;
+};
+
+struct efuse_ops {
+	/* Request hooks, see enum efuse_hook. */
+	int (*lookup)(struct efuse_ctx *ctx);
+	int (*getattr)(struct efuse_ctx *ctx);
+	int (*access)(struct efuse_ctx *ctx);
+	int (*getxattr)(struct efuse_ctx *ctx);
+	int (*readlink)(struct efuse_ctx *ctx);
+	int (*open)(struct efuse_ctx *ctx);
+	int (*flush)(struct efuse_ctx *ctx);
+	int (*release)(struct efuse_ctx *ctx);
+	int (*opendir)(struct efuse_ctx *ctx);
+	int (*readdir)(struct efuse_ctx *ctx);
+	int (*releasedir)(struct efuse_ctx *ctx);
+	int (*statfs)(struct efuse_ctx *ctx);
+	int (*read)(struct efuse_ctx *ctx);
+	int (*write)(struct efuse_ctx *ctx);
+	/* On each request's way to the server and back. */
+	int (*begin)(struct efuse_ctx *ctx);
+	int (*reply)(struct efuse_ctx *ctx);
+	int (*select_queue)(struct efuse_ctx *ctx);
+
+	u64 token;
+	char name[EFUSE_NAME_LEN];
+};
+
+#endif

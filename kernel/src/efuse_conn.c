@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which programs a connection has: tokens, attachments, and the table of hooks that requests read.
+ *
+ * An attachment claims the hooks that its struct efuse_ops fills. Whoever changes the set of attachments holds
+ * efuse_lock, publishes a new table, and waits until nobody runs what the old one had (SRCU of the connection).
+ * Requests never take efuse_lock.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include "dev.h"
+#include "fuse_dev_i.h"
+#include "efuse_i.h"
+
+/* A descriptor's owner who asks for tokens and never uses them takes this many words of memory, not more. */
+#define EFUSE_MAX_TOKENS 16
+
+struct efuse_attachment {
+	struct list_head list;
+	struct efuse_conn *ec;
+	const struct efuse_ops *ops;
+	/* the BPF link that keeps it attached */
+	void *owner;
+};
+
+struct efuse_token {
+	struct list_head list;
+	struct efuse_conn *ec;
+	u64 value;
+};
+
+/* Protects tokens, all attachments of all connections, and efuse_conn.fc. */
+static DEFINE_MUTEX(efuse_lock);
+static LIST_HEAD(efuse_tokens);
+static LIST_HEAD(efuse_attachments);
+
+static void efuse_conn_put(struct efuse_conn *ec)
+{
+	if (!refcount_dec_and_test(&ec->count))
+		return;
+	cleanup_srcu_struct(&ec->srcu);
+	efuse_opens_free(ec);
+	kfree(ec);
+}
+
+/* The connection's part of eFuse, made when it is first asked for. */
+static struct efuse_conn *efuse_conn_of(struct fuse_conn *fc)
+{
+	struct efuse_conn *ec = fc->efuse;
+
+	lockdep_assert_held(&efuse_lock);
+	if (ec)
+		return ec;
+
+	ec = kzalloc_obj(*ec, GFP_KERNEL_ACCOUNT);
+	if (!ec)
+		return NULL;
+	if (init_srcu_struct(&ec->srcu)) {
+		kfree(ec);
+		return NULL;
+	}
+	/* the connection's own reference, see efuse_conn_gone() */
+	refcount_set(&ec->count, 1);
+	xa_init_flags(&ec->opens, XA_FLAGS_ALLOC1);
+	ec->fc = fc;
+	fc->efuse = ec;
+	return ec;
+}
+
+static efuse_hook_fn efuse_hook_of(const struct efuse_ops *ops, int hook)
+{
+	/* the hooks are the first members, all of one type */
+	BUILD_BUG_ON(offsetof(struct efuse_ops, token) != EFUSE_NR_HOOKS * sizeof(efuse_hook_fn));
+	return ((const efuse_hook_fn *)ops)[hook];
+}
+
+/* Makes requests use @hooks, and frees the table before once nobody uses it. */
+static void efuse_publish(struct efuse_conn *ec, struct efuse_hooks *hooks)
+{
+	struct efuse_hooks *old;
+
+	old = rcu_replace_pointer(ec->fc->efuse_hooks, hooks, lockdep_is_held(&efuse_lock));
+	if (old) {
+		synchronize_srcu_expedited(&ec->srcu);
+		kfree(old);
+	}
+}
+
+/* Publishes what the attachments make together. */
+static void efuse_update_hooks(struct efuse_conn *ec)
+{
+	/* a detachment must not fail */
+	struct efuse_hooks *hooks = kzalloc_obj(*hooks, GFP_KERNEL | __GFP_NOFAIL);
+	struct efuse_attachment *att;
+	bool any = false;
+	int i;
+
+	list_for_each_entry(att, &efuse_attachments, list) {
+		if (att->ec != ec)
+			continue;
+		any = true;
+		for (i = 0; i < EFUSE_NR_HOOKS; i++)
+			if (efuse_hook_of(att->ops, i))
+				hooks->fn[i] = efuse_hook_of(att->ops, i);
+	}
+	efuse_publish(ec, hooks);
+
+	/*
+	 * Requests go the short way again when there is nothing left to do for them. What a program has answered
+	 * until a moment ago may still need the long one, so this is known only now.
+	 */
+	if (!any && !READ_ONCE(ec->synthetic) && !READ_ONCE(ec->opened))
+		efuse_publish(ec, NULL);
+}
+
+/* Can @ops have the hooks it wants, beside all attachments but @self? */
+static int efuse_check_hooks(struct efuse_conn *ec, const struct efuse_ops *ops,
+			     const struct efuse_attachment *self)
+{
+	struct efuse_attachment *att;
+	bool any = false;
+	int i;
+
+	for (i = 0; i < EFUSE_NR_HOOKS; i++) {
+		if (!efuse_hook_of(ops, i))
+			continue;
+		any = true;
+		list_for_each_entry(att, &efuse_attachments, list)
+			if (att->ec == ec && att != self && efuse_hook_of(att->ops, i))
+				return -EBUSY;
+	}
+	return any ? 0 : -EINVAL;
+}
+
+static void efuse_token_free(struct efuse_token *token)
+{
+	list_del(&token->list);
+	efuse_conn_put(token->ec);
+	kfree(token);
+}
+
+/* Takes the token, which is good for one attempt. */
+static struct efuse_conn *efuse_token_redeem(u64 value)
+{
+	struct efuse_token *token;
+	struct efuse_conn *ec;
+
+	list_for_each_entry(token, &efuse_tokens, list) {
+		if (token->value != value)
+			continue;
+		ec = token->ec;
+		refcount_inc(&ec->count);
+		efuse_token_free(token);
+		return ec;
+	}
+	return NULL;
+}
+
+static int efuse_token_new(struct efuse_conn *ec, u64 *value)
+{
+	struct efuse_token *token, *oldest = NULL;
+	int nr = 0;
+
+	/* the newest come first */
+	list_for_each_entry(token, &efuse_tokens, list) {
+		if (token->ec == ec) {
+			oldest = token;
+			nr++;
+		}
+	}
+	token = kmalloc_obj(*token, GFP_KERNEL_ACCOUNT);
+	if (!token)
+		return -ENOMEM;
+	if (nr >= EFUSE_MAX_TOKENS)
+		efuse_token_free(oldest);
+	do {
+		token->value = get_random_u64();
+	} while (!token->value);
+	token->ec = ec;
+	refcount_inc(&ec->count);
+	list_add(&token->list, &efuse_tokens);
+	*value = token->value;
+	return 0;
+}
+
+/**
+ * efuse_attach - gives a connection the hooks of @ops
+ * @ops: with the token that names the connection; stays as it is until efuse_detach()
+ * @owner: who may detach or replace them
+ *
+ * Returns: 0, or -EACCES: no such token; -ENOTCONN: the connection has ended; -EBUSY: a hook is taken; -EINVAL: there
+ * is none.
+ */
+int efuse_attach(struct efuse_ops *ops, void *owner)
+{
+	struct efuse_attachment *att;
+	struct efuse_conn *ec;
+	int err = -EACCES;
+
+	att = kzalloc_obj(*att, GFP_KERNEL_ACCOUNT);
+	if (!att)
+		return -ENOMEM;
+
+	mutex_lock(&efuse_lock);
+	ec = ops->token ? efuse_token_redeem(ops->token) : NULL;
+	if (!ec)
+		goto free;
+	err = -ENOTCONN;
+	if (!ec->fc || !READ_ONCE(ec->fc->chan->connected))
+		goto put;
+	err = efuse_check_hooks(ec, ops, NULL);
+	if (err)
+		goto put;
+
+	att->ec = ec;
+	att->ops = ops;
+	att->owner = owner;
+	list_add_tail(&att->list, &efuse_attachments);
+	efuse_update_hooks(ec);
+	mutex_unlock(&efuse_lock);
+	return 0;
+
+put:
+	efuse_conn_put(ec);
+free:
+	mutex_unlock(&efuse_lock);
+	kfree(att);
+	return err;
+}
+
+static struct efuse_attachment *efuse_attachment_of(void *owner)
+{
+	struct efuse_attachment *att;
+
+	lockdep_assert_held(&efuse_lock);
+	list_for_each_entry(att, &efuse_attachments, list)
+		if (att->owner == owner)
+			return att;
+	return NULL;
+}
+
+/**
+ * efuse_replace - gives @owner's attachment other hooks, in one step
+ * @ops: in place of those it has; their token is not looked at
+ * @owner: of the attachment
+ *
+ * Once it returns, nobody runs the old hooks. Errors are those of efuse_attach(); then nothing has changed.
+ */
+int efuse_replace(struct efuse_ops *ops, void *owner)
+{
+	struct efuse_attachment *att;
+	int err = -ENOTCONN;
+
+	mutex_lock(&efuse_lock);
+	att = efuse_attachment_of(owner);
+	if (att && att->ec->fc)
+		err = efuse_check_hooks(att->ec, ops, att);
+	if (!err) {
+		att->ops = ops;
+		efuse_update_hooks(att->ec);
+	}
+	mutex_unlock(&efuse_lock);
+	return err;
+}
+
+/**
+ * efuse_detach - takes @owner's hooks away
+ * @owner: of the attachment
+ *
+ * Once it returns, nobody runs them.
+ */
+void efuse_detach(void *owner)
+{
+	struct efuse_attachment *att;
+
+	mutex_lock(&efuse_lock);
+	att = efuse_attachment_of(owner);
+	if (!WARN_ON_ONCE(!att)) {
+		list_del(&att->list);
+		if (att->ec->fc)
+			efuse_update_hooks(att->ec);
+		efuse_conn_put(att->ec);
+		kfree(att);
+	}
+	mutex_unlock(&efuse_lock);
+}
+
+/* The connection ends: its last reference has been dropped, so that nobody can still make requests. */
+void efuse_conn_gone(struct fuse_conn *fc)
+{
+	struct efuse_token *token, *next;
+	struct efuse_conn *ec;
+
+	mutex_lock(&efuse_lock);
+	ec = fc->efuse;
+	if (ec) {
+		list_for_each_entry_safe(token, next, &efuse_tokens, list)
+			if (token->ec == ec)
+				efuse_token_free(token);
+		efuse_publish(ec, NULL);
+		ec->fc = NULL;
+		fc->efuse = NULL;
+		efuse_conn_put(ec);
+	}
+	mutex_unlock(&efuse_lock);
+}
+
+static int efuse_control_release(struct inode *inode, struct file *file)
+{
+	struct efuse_conn *ec = file->private_data;
+
+	mutex_lock(&efuse_lock);
+	efuse_conn_put(ec);
+	mutex_unlock(&efuse_lock);
+	return 0;
+}
+
+static long efuse_control_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct efuse_conn *ec = file->private_data;
+	struct fuse_conn *fc;
+	long ret;
+
+	mutex_lock(&efuse_lock);
+	/* the last reference may be gone already, but not the memory: see efuse_conn_gone() */
+	fc = ec->fc;
+	if (fc && !refcount_inc_not_zero(&fc->count))
+		fc = NULL;
+	mutex_unlock(&efuse_lock);
+	if (!fc)
+		return -ENOTCONN;
+	ret = efuse_dev_ioctl(fc, cmd, (void __user *)arg);
+	fuse_conn_put(fc);
+	return ret;
+}
+
+static const struct file_operations efuse_control_operations = {
+	.owner		= THIS_MODULE,
+	.release	= efuse_control_release,
+	.unlocked_ioctl	= efuse_control_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static long efuse_ioctl_token(struct fuse_conn *fc, u64 __user *argp)
+{
+	struct efuse_conn *ec;
+	int err = -ENOMEM;
+	u64 value;
+
+	mutex_lock(&efuse_lock);
+	ec = efuse_conn_of(fc);
+	if (ec)
+		err = efuse_token_new(ec, &value);
+	mutex_unlock(&efuse_lock);
+	if (err)
+		return err;
+	return put_user(value, argp);
+}
+
+static long efuse_ioctl_control(struct fuse_conn *fc)
+{
+	struct efuse_conn *ec;
+	int fd;
+
+	mutex_lock(&efuse_lock);
+	ec = efuse_conn_of(fc);
+	if (ec)
+		refcount_inc(&ec->count);
+	mutex_unlock(&efuse_lock);
+	if (!ec)
+		return -ENOMEM;
+
+	fd = anon_inode_getfd("[efuse]", &efuse_control_operations, ec, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		mutex_lock(&efuse_lock);
+		efuse_conn_put(ec);
+		mutex_unlock(&efuse_lock);
+	}
+	return fd;
+}
+
+static long efuse_ioctl_bind(struct fuse_conn *fc, const struct efuse_bind __user *argp)
+{
+	struct efuse_bind bind;
+
+	if (copy_from_user(&bind, argp, sizeof(bind)))
+		return -EFAULT;
+	return efuse_bind(fc, &bind);
+}
+
+static long efuse_ioctl_info(struct fuse_conn *fc, struct efuse_info __user *argp)
+{
+	struct efuse_attachment *att;
+	struct efuse_info *info;
+	long err = 0;
+	int i;
+
+	BUILD_BUG_ON(EFUSE_NR_HOOKS > EFUSE_MAX_HOOKS);
+	info = kzalloc_obj(*info);
+	if (!info)
+		return -ENOMEM;
+	info->version = EFUSE_VERSION;
+	info->nr_hooks = EFUSE_NR_HOOKS;
+	mutex_lock(&efuse_lock);
+	list_for_each_entry(att, &efuse_attachments, list)
+		for (i = 0; i < EFUSE_NR_HOOKS; i++)
+			if (att->ec->fc == fc && efuse_hook_of(att->ops, i))
+				memcpy(info->holders[i], att->ops->name, EFUSE_NAME_LEN);
+	mutex_unlock(&efuse_lock);
+	if (copy_to_user(argp, info, sizeof(*info)))
+		err = -EFAULT;
+	kfree(info);
+	return err;
+}
+
+long efuse_dev_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp)
+{
+	switch (cmd) {
+	case EFUSE_IOC_TOKEN:
+		return efuse_ioctl_token(fc, argp);
+	case EFUSE_IOC_CONTROL:
+		return efuse_ioctl_control(fc);
+	case EFUSE_IOC_BIND:
+		return efuse_ioctl_bind(fc, argp);
+	case EFUSE_IOC_INFO:
+		return efuse_ioctl_info(fc, argp);
+	default:
+		return -ENOTTY;
+	}
+}

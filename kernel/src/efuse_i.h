@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between eFuse's own files. */
+#ifndef _FS_EFUSE_I_H
+#define _FS_EFUSE_I_H
+
+#include <linux/refcount.h>
+#include <linux/srcu.h>
+#include <linux/xarray.h>
+#include "efuse.h"
+#include "efuse_bpf.h"
+
+struct bpf_struct_ops;
+
+/* The members of struct efuse_ops that are hooks, in its order. */
+enum efuse_hook {
+	EFUSE_LOOKUP,
+	EFUSE_GETATTR,
+	EFUSE_ACCESS,
+	EFUSE_GETXATTR,
+	EFUSE_READLINK,
+	EFUSE_OPEN,
+	EFUSE_FLUSH,
+	EFUSE_RELEASE,
+	EFUSE_OPENDIR,
+	EFUSE_READDIR,
+	EFUSE_RELEASEDIR,
+	EFUSE_STATFS,
+	EFUSE_READ,
+	EFUSE_WRITE,
+	EFUSE_BEGIN,
+	EFUSE_REPLY,
+	EFUSE_SELECT_QUEUE,
+	EFUSE_NR_HOOKS,
+	EFUSE_NO_HOOK = EFUSE_NR_HOOKS,
+};
+
+typedef int (*efuse_hook_fn)(struct efuse_ctx *ctx);
+
+/* All hooks of a connection, of whichever attachment: never changed, but replaced. */
+struct efuse_hooks {
+	efuse_hook_fn fn[EFUSE_NR_HOOKS];
+};
+
+/* A connection as attachments and control descriptors know it, which may outlive it. */
+struct efuse_conn {
+	refcount_t count;
+
+	/* Held by whoever runs a program, or reads fc->efuse_hooks to do so. */
+	struct srcu_struct srcu;
+
+	/* NULL once the connection is gone. Protected by efuse_lock. */
+	struct fuse_conn *fc;
+
+	/*
+	 * Set by an answer that the module must remember even without programs: an inode or an open file that the
+	 * server does not know. Never cleared.
+	 */
+	bool synthetic;
+	bool opened;
+
+	/* Files that programs have opened, by the low bits of their file handle. */
+	struct xarray opens;
+};
+
+/* What a program's calls work on: its argument comes first. */
+struct efuse_call {
+	struct efuse_ctx ctx;
+	enum efuse_hook hook;
+	/* a reply has been filled in */
+	bool replied;
+	/* bytes of a reply of variable size that are filled in; bytes written, for WRITE */
+	u32 len;
+	struct fuse_conn *fc;
+	/* NULL where no inode may be looked up: FORGET, background replies, select_queue */
+	struct fuse_mount *fm;
+	/* NULL for FORGET */
+	struct fuse_args *args;
+};
+
+static inline struct efuse_call *efuse_call(struct efuse_ctx *ctx)
+{
+	return container_of(ctx, struct efuse_call, ctx);
+}
+
+static inline bool efuse_synthetic(u64 nodeid)
+{
+	return nodeid >> 48 == EFUSE_SYNTHETIC_BASE >> 48;
+}
+
+/* efuse_conn.c */
+int efuse_attach(struct efuse_ops *ops, void *owner);
+int efuse_replace(struct efuse_ops *ops, void *owner);
+void efuse_detach(void *owner);
+
+/* efuse_open.c */
+int efuse_open_answer(struct efuse_call *call);
+int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args);
+void efuse_opens_free(struct efuse_conn *ec);
+
+/* efuse_backing.c */
+struct inode *efuse_find_inode(struct efuse_call *call, u64 nodeid);
+int efuse_bind(struct fuse_conn *fc, const struct efuse_bind *bind);
+
+/* efuse_kfunc.c */
+int efuse_kfuncs_init(const struct bpf_struct_ops *ops);
+
+#endif

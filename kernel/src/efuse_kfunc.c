@@ -1,0 +1,811 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What programs may call.
+ *
+ * A program is trusted to decide, not to be right: everything it hands over is checked as if it came from a server,
+ * and then for what a server could not do (name inodes that are not held, open for writing). Replies are zeroed by
+ * fs/fuse before, and have no byte that was not written: see efuse_reply_begin(). Memory arguments come with their
+ * size, which the verifier has checked.
+ *
+ * Which calls a hook may make is checked when a program is loaded (efuse_kfunc_filter()).
+ */
+#include <linux/bpf.h>
+#include <linux/bpf_verifier.h>
+#include <linux/btf.h>
+#include <linux/btf_ids.h>
+#include <linux/cred.h>
+#include <linux/highmem.h>
+#include <linux/module.h>
+#include "dev.h"
+#include "efuse_backing.h"
+
+/* Copies between memory and the request's pages, from @offset on: the bytes that there were. */
+static u32 efuse_pages_copy(struct fuse_args *args, u32 offset, void *to, const void *from, u32 len)
+{
+	struct fuse_args_pages *ap = container_of(args, typeof(*ap), args);
+	u32 copied = 0;
+	unsigned int i;
+
+	for (i = 0; i < ap->num_folios && copied < len; i++) {
+		u32 length = ap->descs[i].length;
+		u32 part;
+
+		if (offset >= length) {
+			offset -= length;
+			continue;
+		}
+		part = min(length - offset, len - copied);
+		if (to)
+			memcpy_from_folio(to + copied, ap->folios[i], ap->descs[i].offset + offset, part);
+		else if (from)
+			memcpy_to_folio(ap->folios[i], ap->descs[i].offset + offset, from + copied, part);
+		else
+			folio_zero_range(ap->folios[i], ap->descs[i].offset + offset, part);
+		copied += part;
+		offset = 0;
+	}
+	return copied;
+}
+
+static bool efuse_arg_in_pages(const struct fuse_args *args, u32 arg)
+{
+	return args->in_pages && arg == args->in_numargs - 1;
+}
+
+/* The arguments that are names, first and second: -1 if there is none. */
+static int efuse_name_arg(const struct fuse_args *args, u32 which)
+{
+	switch (args->opcode) {
+	case FUSE_LOOKUP:
+	case FUSE_MKNOD:
+	case FUSE_MKDIR:
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_LINK:
+	case FUSE_CREATE:
+	case FUSE_TMPFILE:
+	case FUSE_SETXATTR:
+	case FUSE_GETXATTR:
+	case FUSE_REMOVEXATTR:
+		return which == 0 ? 1 : -1;
+	case FUSE_SYMLINK:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		return which < 2 ? which + 1 : -1;
+	default:
+		return -1;
+	}
+}
+
+__bpf_kfunc_start_defs();
+
+/**
+ * bpf_efuse_arg - copies a part of an argument of the request
+ * @ctx: request
+ * @arg: which: 0 is the request's struct, then come names and data
+ * @offset: where in it to begin
+ * @mem: for the copy; zeroed behind it
+ * @mem__sz: of @mem
+ *
+ * Returns: the argument's full size, or -EINVAL: there is none
+ */
+__bpf_kfunc int bpf_efuse_arg(struct efuse_ctx *ctx, u32 arg, u32 offset, void *mem, u32 mem__sz)
+{
+	struct fuse_args *args = efuse_call(ctx)->args;
+	u32 size, part;
+
+	memset(mem, 0, mem__sz);
+	if (!args || arg >= args->in_numargs)
+		return -EINVAL;
+	size = args->in_args[arg].size;
+	part = offset < size ? min(size - offset, mem__sz) : 0;
+	if (efuse_arg_in_pages(args, arg))
+		efuse_pages_copy(args, offset, mem, NULL, part);
+	else if (part)
+		memcpy(mem, args->in_args[arg].value + offset, part);
+	return size;
+}
+
+/**
+ * bpf_efuse_arg_ptr - an argument of the request, in place
+ * @ctx: request
+ * @arg: which, not the data of a WRITE
+ * @rdonly_buf_size: bytes wanted, from its start
+ *
+ * Returns: those, or NULL: it is shorter than that
+ */
+__bpf_kfunc const u8 *bpf_efuse_arg_ptr(struct efuse_ctx *ctx, u32 arg, const u32 rdonly_buf_size)
+{
+	struct fuse_args *args = efuse_call(ctx)->args;
+
+	if (!args || arg >= args->in_numargs || efuse_arg_in_pages(args, arg) ||
+	    args->in_args[arg].size < rdonly_buf_size)
+		return NULL;
+	return args->in_args[arg].value;
+}
+
+/**
+ * bpf_efuse_name - copies a name of the request
+ * @ctx: request
+ * @which: 0, or 1 for the second name of a RENAME and the target of a SYMLINK
+ * @mem: for the name; zeroed behind it, so that it serves as a key
+ * @mem__sz: of @mem
+ *
+ * Returns: its length, without a NUL; -ENAMETOOLONG: it does not fit, and nothing is copied; -EINVAL: there is none
+ */
+__bpf_kfunc int bpf_efuse_name(struct efuse_ctx *ctx, u32 which, void *mem, u32 mem__sz)
+{
+	struct fuse_args *args = efuse_call(ctx)->args;
+	int arg = args ? efuse_name_arg(args, which) : -1;
+	const char *name;
+	u32 len;
+
+	memset(mem, 0, mem__sz);
+	if (arg < 0)
+		return -EINVAL;
+	name = args->in_args[arg].value;
+	len = strnlen(name, args->in_args[arg].size);
+	if (len > mem__sz)
+		return -ENAMETOOLONG;
+	memcpy(mem, name, len);
+	return len;
+}
+
+/**
+ * bpf_efuse_in_group - is the caller in this group, by its fsgid or a supplementary one?
+ * @ctx: request, in a request hook
+ * @gid: group, as the server numbers it
+ */
+__bpf_kfunc bool bpf_efuse_in_group(struct efuse_ctx *ctx, u32 gid)
+{
+	kgid_t kgid = make_kgid(efuse_call(ctx)->fc->user_ns, gid);
+
+	return gid_valid(kgid) && in_group_p(kgid);
+}
+
+/**
+ * bpf_efuse_scratch - a few bytes that stay with the request, from its hook over begin to reply
+ * @ctx: request, not a FORGET
+ * @rdwr_buf_size: at most 32
+ *
+ * Returns: them, zero at first; or NULL
+ */
+__bpf_kfunc u8 *bpf_efuse_scratch(struct efuse_ctx *ctx, const u32 rdwr_buf_size)
+{
+	struct fuse_args *args = efuse_call(ctx)->args;
+
+	if (!args || rdwr_buf_size > sizeof(args->efuse.scratch))
+		return NULL;
+	return (u8 *)args->efuse.scratch;
+}
+
+/* A reply of fixed size: where to put it, or NULL. */
+static void *efuse_reply_fixed(struct efuse_call *call, u32 size)
+{
+	struct fuse_args *args = call->args;
+
+	if (args->out_argvar || args->out_numargs != 1 || args->out_args[0].size != size)
+		return NULL;
+	return args->out_args[0].value;
+}
+
+/* What fs/fuse takes from anybody, and the flags that only virtiofs knows. */
+static bool efuse_attr_valid(const struct fuse_attr *attr)
+{
+	return fuse_valid_type(attr->mode) && attr->size <= LLONG_MAX && !attr->flags &&
+	       attr->atimensec < NSEC_PER_SEC && attr->mtimensec < NSEC_PER_SEC && attr->ctimensec < NSEC_PER_SEC &&
+	       attr->blksize <= SZ_1G;
+}
+
+/* A wrong type would make fs/fuse give up the inode for good. */
+static bool efuse_type_fits(struct efuse_call *call, u32 mode)
+{
+	struct inode *inode;
+	bool fits;
+
+	rcu_read_lock();
+	inode = efuse_find_inode(call, call->args->nodeid);
+	fits = inode && !inode_wrong_type(inode, mode);
+	rcu_read_unlock();
+	return fits;
+}
+
+/**
+ * bpf_efuse_reply_attr - answers GETATTR
+ * @ctx: GETATTR, or STATX: it is told of what GETATTR has
+ * @attr: struct fuse_attr_out
+ * @attr__sz: its size
+ *
+ * Returns: 0; -EINVAL: wrong size or values; -ESTALE: not this inode's type
+ */
+__bpf_kfunc int bpf_efuse_reply_attr(struct efuse_ctx *ctx, const void *attr, u32 attr__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_attr_out in, *out;
+	struct fuse_statx_out *statx;
+
+	if (attr__sz != sizeof(in))
+		return -EINVAL;
+	/* a map value may change while it is looked at */
+	memcpy(&in, attr, sizeof(in));
+	if (in.attr_valid_nsec >= NSEC_PER_SEC || !efuse_attr_valid(&in.attr))
+		return -EINVAL;
+	if (!efuse_type_fits(call, in.attr.mode))
+		return -ESTALE;
+
+	in.dummy = 0;
+	if (ctx->opcode == FUSE_GETATTR) {
+		out = efuse_reply_fixed(call, sizeof(*out));
+		if (!out)
+			return -EINVAL;
+		*out = in;
+	} else {
+		statx = efuse_reply_fixed(call, sizeof(*statx));
+		if (!statx)
+			return -EINVAL;
+		memset(statx, 0, sizeof(*statx));
+		statx->attr_valid = in.attr_valid;
+		statx->attr_valid_nsec = in.attr_valid_nsec;
+		statx->stat.mask = STATX_BASIC_STATS;
+		statx->stat.blksize = in.attr.blksize;
+		statx->stat.nlink = in.attr.nlink;
+		statx->stat.uid = in.attr.uid;
+		statx->stat.gid = in.attr.gid;
+		statx->stat.mode = in.attr.mode;
+		statx->stat.ino = in.attr.ino;
+		statx->stat.size = in.attr.size;
+		statx->stat.blocks = in.attr.blocks;
+		statx->stat.atime.tv_sec = in.attr.atime;
+		statx->stat.atime.tv_nsec = in.attr.atimensec;
+		statx->stat.mtime.tv_sec = in.attr.mtime;
+		statx->stat.mtime.tv_nsec = in.attr.mtimensec;
+		statx->stat.ctime.tv_sec = in.attr.ctime;
+		statx->stat.ctime.tv_nsec = in.attr.ctimensec;
+		statx->stat.rdev_major = MAJOR(new_decode_dev(in.attr.rdev));
+		statx->stat.rdev_minor = MINOR(new_decode_dev(in.attr.rdev));
+	}
+	call->replied = true;
+	return 0;
+}
+
+/**
+ * bpf_efuse_reply_statx - answers STATX
+ * @ctx: STATX
+ * @statx: struct fuse_statx_out
+ * @statx__sz: its size
+ *
+ * Returns: as bpf_efuse_reply_attr()
+ */
+__bpf_kfunc int bpf_efuse_reply_statx(struct efuse_ctx *ctx, const void *statx, u32 statx__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_statx_out in, *out;
+
+	if (ctx->opcode != FUSE_STATX || statx__sz != sizeof(in))
+		return -EINVAL;
+	memcpy(&in, statx, sizeof(in));
+	if (in.attr_valid_nsec >= NSEC_PER_SEC || in.stat.size > LLONG_MAX || in.stat.blksize > SZ_1G ||
+	    !fuse_valid_type(in.stat.mode) || (in.stat.mask & STATX_BASIC_STATS) != STATX_BASIC_STATS ||
+	    in.stat.atime.tv_nsec >= NSEC_PER_SEC || in.stat.mtime.tv_nsec >= NSEC_PER_SEC ||
+	    in.stat.ctime.tv_nsec >= NSEC_PER_SEC || in.stat.btime.tv_nsec >= NSEC_PER_SEC)
+		return -EINVAL;
+	if (!efuse_type_fits(call, in.stat.mode))
+		return -ESTALE;
+	out = efuse_reply_fixed(call, sizeof(*out));
+	if (!out)
+		return -EINVAL;
+	*out = in;
+	call->replied = true;
+	return 0;
+}
+
+/*
+ * The inode that a LOOKUP's answer names, held; NULL if the kernel has none. One that is held keeps the server from
+ * being told to forget it before the caller has it too.
+ */
+static int efuse_hold_inode(struct efuse_call *call, const struct fuse_entry_out *entry)
+{
+	struct inode *inode;
+	int err = 0;
+
+	rcu_read_lock();
+	inode = efuse_find_inode(call, entry->nodeid);
+	if (inode)
+		inode = igrab(inode);
+	rcu_read_unlock();
+	/* being evicted, or never seen: a program's own inodes may be new, the server's not */
+	if (!inode)
+		return efuse_synthetic(entry->nodeid) ? 0 : -ESTALE;
+
+	call->args->efuse.inode = inode;
+	/* fs/fuse would give up the inode for good */
+	if (inode_state_read_once(inode) & (I_NEW | I_CREATING) || fuse_is_bad(inode) ||
+	    fuse_stale_inode(inode, entry->generation, (struct fuse_attr *)&entry->attr))
+		err = -ESTALE;
+	return err;
+}
+
+/**
+ * bpf_efuse_reply_entry - answers LOOKUP
+ * @ctx: LOOKUP
+ * @entry: struct fuse_entry_out; with nodeid 0: there is no such file, for entry_valid
+ * @entry__sz: its size
+ *
+ * Returns: 0; -EINVAL: wrong size or values; -ESTALE: the kernel does not hold this inode, with this generation and
+ * type; -EALREADY: it is answered
+ */
+__bpf_kfunc int bpf_efuse_reply_entry(struct efuse_ctx *ctx, const void *entry, u32 entry__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_entry_out in, *out;
+	int err;
+
+	if (ctx->opcode != FUSE_LOOKUP || entry__sz != sizeof(in))
+		return -EINVAL;
+	/* an inode that is held can't be let go of here: that may sleep */
+	if (call->replied || call->args->efuse.inode)
+		return -EALREADY;
+	out = efuse_reply_fixed(call, sizeof(*out));
+	memcpy(&in, entry, sizeof(in));
+	if (!out || in.nodeid == FUSE_ROOT_ID || in.entry_valid_nsec >= NSEC_PER_SEC ||
+	    in.attr_valid_nsec >= NSEC_PER_SEC)
+		return -EINVAL;
+	if (in.nodeid) {
+		if (!efuse_attr_valid(&in.attr))
+			return -EINVAL;
+		/* before the inode can be used */
+		if (efuse_synthetic(in.nodeid))
+			WRITE_ONCE(call->fc->efuse->synthetic, true);
+		err = efuse_hold_inode(call, &in);
+		if (err)
+			return err;
+	}
+	*out = in;
+	call->replied = true;
+	return 0;
+}
+
+/**
+ * bpf_efuse_reply_open - answers OPEN or OPENDIR, of a file that is opened for reading alone
+ * @ctx: OPEN or OPENDIR
+ * @open_flags: FOPEN_*
+ *
+ * Returns: 0; -EINVAL: flags that a program can't give; -EACCES: opened for more than reading
+ */
+__bpf_kfunc int bpf_efuse_reply_open(struct efuse_ctx *ctx, u32 open_flags)
+{
+	const u32 allowed = FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_NONSEEKABLE | FOPEN_CACHE_DIR | FOPEN_STREAM |
+			    FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES;
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_open_out *out;
+
+	if (ctx->opcode != FUSE_OPEN && ctx->opcode != FUSE_OPENDIR)
+		return -EINVAL;
+	if ((ctx->flags & O_ACCMODE) != O_RDONLY || ctx->flags & O_TRUNC)
+		return -EACCES;
+	out = efuse_reply_fixed(call, sizeof(*out));
+	if (!out || open_flags & ~allowed)
+		return -EINVAL;
+	memset(out, 0, sizeof(*out));
+	out->open_flags = open_flags;
+	call->replied = true;
+	return 0;
+}
+
+/**
+ * bpf_efuse_reply_statfs - answers STATFS
+ * @ctx: STATFS
+ * @statfs: struct fuse_statfs_out
+ * @statfs__sz: its size
+ */
+__bpf_kfunc int bpf_efuse_reply_statfs(struct efuse_ctx *ctx, const void *statfs, u32 statfs__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_statfs_out *out;
+
+	if (ctx->opcode != FUSE_STATFS || statfs__sz != sizeof(*out))
+		return -EINVAL;
+	out = efuse_reply_fixed(call, sizeof(*out));
+	if (!out)
+		return -EINVAL;
+	memcpy(out, statfs, sizeof(*out));
+	memset(out->st.spare, 0, sizeof(out->st.spare));
+	out->st.padding = 0;
+	call->replied = true;
+	return 0;
+}
+
+/* How much data a reply of variable size may have; 0: it has none. */
+static u32 efuse_reply_room(struct efuse_call *call)
+{
+	struct fuse_args *args = call->args;
+
+	switch (args->opcode) {
+	case FUSE_READ:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+	case FUSE_READLINK:
+	case FUSE_GETXATTR:
+		return args->out_argvar ? args->out_args[args->out_numargs - 1].size : 0;
+	default:
+		return 0;
+	}
+}
+
+/* Copies to the reply's data, or zeroes it with no @from. The range is within efuse_reply_room(). */
+static void efuse_reply_copy(struct efuse_call *call, u32 offset, const void *from, u32 len)
+{
+	struct fuse_args *args = call->args;
+	void *to;
+
+	if (args->out_pages) {
+		efuse_pages_copy(args, offset, NULL, from, len);
+		return;
+	}
+	to = args->out_args[args->out_numargs - 1].value + offset;
+	if (from)
+		memcpy(to, from, len);
+	else
+		memset(to, 0, len);
+}
+
+/*
+ * The reply's data is about to be written from @offset on: what lies before it and has not been written is zeroed,
+ * so that a reply never has a byte of what its memory held before.
+ */
+static void efuse_reply_begin(struct efuse_call *call, u32 offset)
+{
+	if (offset > call->len) {
+		efuse_reply_copy(call, call->len, NULL, offset - call->len);
+		call->len = offset;
+	}
+}
+
+static void efuse_reply_end(struct efuse_call *call, u32 end)
+{
+	call->len = max(call->len, end);
+	call->replied = true;
+}
+
+/**
+ * bpf_efuse_reply_data - copies a block to a place in the reply's data
+ * @ctx: READ, READLINK, GETXATTR with a size, or READDIR: whole struct fuse_dirent, padded
+ * @offset: in the data; what was left out before it is zero
+ * @mem: block
+ * @mem__sz: of @mem
+ *
+ * The data ends with the last byte written, unless bpf_efuse_reply_size() says otherwise.
+ *
+ * Returns: 0; -ERANGE: the caller has no room for that much; -EINVAL: no such request
+ */
+__bpf_kfunc int bpf_efuse_reply_data(struct efuse_ctx *ctx, u32 offset, const void *mem, u32 mem__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	u32 room = efuse_reply_room(call);
+
+	/* the look-ups of READDIRPLUS are counted: bpf_efuse_reply_dirent() knows how not to */
+	if (!room || ctx->opcode == FUSE_READDIRPLUS)
+		return -EINVAL;
+	if (offset > room || mem__sz > room - offset)
+		return -ERANGE;
+	efuse_reply_begin(call, offset);
+	efuse_reply_copy(call, offset, mem, mem__sz);
+	efuse_reply_end(call, offset + mem__sz);
+	return 0;
+}
+
+/**
+ * bpf_efuse_reply_size - says how much data a reply has
+ * @ctx: READ, READDIR, READLINK, GETXATTR: also one that asks for the size alone
+ * @size: shorter than what was written, or longer: zeros follow
+ *
+ * Returns: 0; -ERANGE: the caller has no room for that much; -EINVAL: no such request
+ */
+__bpf_kfunc int bpf_efuse_reply_size(struct efuse_ctx *ctx, u32 size)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	u32 room = efuse_reply_room(call);
+
+	if (ctx->opcode == FUSE_GETXATTR && !ctx->size)
+		room = XATTR_SIZE_MAX;
+	else if (!room)
+		return -EINVAL;
+	else if (size <= room)
+		efuse_reply_begin(call, size);
+	if (size > room)
+		return -ERANGE;
+	call->len = size;
+	call->replied = true;
+	return 0;
+}
+
+/**
+ * bpf_efuse_reply_dirent - adds an entry to a directory's listing
+ * @ctx: READDIR or READDIRPLUS
+ * @ino: inode number
+ * @offset: of the entry behind this one: where the next READDIR begins
+ * @type: DT_*
+ * @name: of the entry
+ * @name__sz: its length
+ *
+ * Returns: 0; -ERANGE: it does not fit any more; -EINVAL: no such request, or no possible name
+ */
+__bpf_kfunc int bpf_efuse_reply_dirent(struct efuse_ctx *ctx, u64 ino, u64 offset, u32 type, const char *name,
+				       u32 name__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_dirent dirent = { .ino = ino, .off = offset, .namelen = name__sz, .type = type };
+	u32 room = efuse_reply_room(call);
+	u32 start, size, plus = 0;
+
+	if (!room || (ctx->opcode != FUSE_READDIR && ctx->opcode != FUSE_READDIRPLUS))
+		return -EINVAL;
+	if (!name__sz || name__sz > FUSE_NAME_MAX || memchr(name, '/', name__sz) || memchr(name, 0, name__sz))
+		return -EINVAL;
+	/* entry_out with nodeid 0: no attributes, and no look-up that would be counted */
+	if (ctx->opcode == FUSE_READDIRPLUS)
+		plus = sizeof(struct fuse_entry_out);
+	size = plus + FUSE_DIRENT_SIZE(&dirent);
+	if (size > room - call->len)
+		return -ERANGE;
+
+	start = call->len;
+	efuse_reply_begin(call, start + size);
+	efuse_reply_copy(call, start + plus, &dirent, FUSE_NAME_OFFSET);
+	efuse_reply_copy(call, start + plus + FUSE_NAME_OFFSET, name, name__sz);
+	call->replied = true;
+	return 0;
+}
+
+/**
+ * bpf_efuse_reply_copy - copies from a reply's data or struct
+ * @ctx: in the reply hook, what the server has sent; in the read hook, what has been written so far
+ * @offset: where in it to begin
+ * @mem: for the copy; zeroed behind it
+ * @mem__sz: of @mem
+ *
+ * Returns: bytes copied, or -EINVAL
+ */
+__bpf_kfunc int bpf_efuse_reply_copy(struct efuse_ctx *ctx, u32 offset, void *mem, u32 mem__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_args *args = call->args;
+	struct fuse_arg *arg;
+	u32 size, part;
+
+	memset(mem, 0, mem__sz);
+	if (!args->out_numargs || ctx->error)
+		return -EINVAL;
+	arg = &args->out_args[args->out_numargs - 1];
+	if (call->hook == EFUSE_REPLY)
+		size = arg->size;
+	else
+		size = min(call->len, efuse_reply_room(call));
+	part = offset < size ? min(size - offset, mem__sz) : 0;
+	if (!part)
+		return 0;
+	if (args->out_pages)
+		return efuse_pages_copy(args, offset, mem, NULL, part);
+	if (!arg->value)
+		return -EINVAL;
+	memcpy(mem, arg->value + offset, part);
+	return part;
+}
+
+/**
+ * bpf_efuse_reply_first - copies the first struct of a reply that has two: CREATE's struct fuse_entry_out
+ * @ctx: in the reply hook
+ * @mem: for the copy; zeroed behind it
+ * @mem__sz: of @mem
+ *
+ * Returns: bytes copied, or -EINVAL
+ */
+__bpf_kfunc int bpf_efuse_reply_first(struct efuse_ctx *ctx, void *mem, u32 mem__sz)
+{
+	struct fuse_args *args = efuse_call(ctx)->args;
+	u32 part;
+
+	memset(mem, 0, mem__sz);
+	if (args->out_numargs != 2 || ctx->error || !args->out_args[0].value)
+		return -EINVAL;
+	part = min(args->out_args[0].size, mem__sz);
+	memcpy(mem, args->out_args[0].value, part);
+	return part;
+}
+
+/**
+ * bpf_efuse_backing_size - size of the file that is bound to the inode of the request
+ * @ctx: READ or WRITE
+ *
+ * Returns: bytes, or -ENOENT: no file is bound
+ */
+__bpf_kfunc s64 bpf_efuse_backing_size(struct efuse_ctx *ctx)
+{
+	struct efuse_backing *backing = efuse_backing_get(efuse_call(ctx));
+	s64 size;
+
+	if (!backing)
+		return -ENOENT;
+	size = efuse_backing_size(backing);
+	efuse_backing_put(backing);
+	return size;
+}
+
+/**
+ * bpf_efuse_read_backing - reads from the bound file to the reply
+ * @ctx: READ
+ * @offset: in the reply's data, and from the request's offset on in the file
+ * @len: bytes
+ *
+ * Returns: bytes read, less at the file's end; -ENOENT: no file is bound; or the file's error
+ */
+__bpf_kfunc int bpf_efuse_read_backing(struct efuse_ctx *ctx, u32 offset, u32 len)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	u32 room = efuse_reply_room(call);
+	struct efuse_backing *backing;
+	int ret;
+
+	if (ctx->opcode != FUSE_READ)
+		return -EINVAL;
+	if (offset > room || len > room - offset)
+		return -ERANGE;
+	backing = efuse_backing_get(call);
+	if (!backing)
+		return -ENOENT;
+	ret = efuse_backing_io(call, backing, offset, len);
+	efuse_backing_put(backing);
+	if (ret >= 0) {
+		efuse_reply_begin(call, offset);
+		efuse_reply_end(call, offset + ret);
+	}
+	return ret;
+}
+
+/**
+ * bpf_efuse_read_backing_mem - reads from the bound file to a program's memory
+ * @ctx: READ or WRITE
+ * @pos: in the file
+ * @mem: for the data; zeroed behind it
+ * @mem__sz: of @mem
+ *
+ * Returns: bytes read, less at the file's end; -ENOENT: no file is bound; or the file's error
+ */
+__bpf_kfunc int bpf_efuse_read_backing_mem(struct efuse_ctx *ctx, u64 pos, void *mem, u32 mem__sz)
+{
+	struct efuse_backing *backing;
+	int ret;
+
+	memset(mem, 0, mem__sz);
+	if (pos > LLONG_MAX - mem__sz)
+		return -EINVAL;
+	backing = efuse_backing_get(efuse_call(ctx));
+	if (!backing)
+		return -ENOENT;
+	ret = efuse_backing_read_mem(backing, pos, mem, mem__sz);
+	efuse_backing_put(backing);
+	return ret;
+}
+
+/**
+ * bpf_efuse_write_backing - writes the request's data to the bound file
+ * @ctx: WRITE
+ * @offset: in the data, and from the request's offset on in the file
+ * @len: bytes
+ *
+ * The caller is told of what was written from the first byte on without a gap.
+ *
+ * Returns: bytes written; -ENOENT: no file is bound; -EAGAIN: privileges must go, which is the server's task; or the
+ * file's error
+ */
+__bpf_kfunc int bpf_efuse_write_backing(struct efuse_ctx *ctx, u32 offset, u32 len)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct efuse_backing *backing;
+	int ret;
+
+	if (ctx->opcode != FUSE_WRITE)
+		return -EINVAL;
+	if (offset > ctx->size || len > ctx->size - offset)
+		return -ERANGE;
+	backing = efuse_backing_get(call);
+	if (!backing)
+		return -ENOENT;
+	ret = efuse_backing_io(call, backing, offset, len);
+	efuse_backing_put(backing);
+	if (ret >= 0 && offset <= call->len)
+		efuse_reply_end(call, offset + ret);
+	return ret;
+}
+
+__bpf_kfunc_end_defs();
+
+/* A module registers one set. */
+BTF_KFUNCS_START(efuse_kfuncs)
+BTF_ID_FLAGS(func, bpf_efuse_arg)
+BTF_ID_FLAGS(func, bpf_efuse_arg_ptr, KF_RET_NULL)
+BTF_ID_FLAGS(func, bpf_efuse_name)
+BTF_ID_FLAGS(func, bpf_efuse_scratch, KF_RET_NULL)
+BTF_ID_FLAGS(func, bpf_efuse_in_group)
+BTF_ID_FLAGS(func, bpf_efuse_reply_attr)
+BTF_ID_FLAGS(func, bpf_efuse_reply_statx)
+BTF_ID_FLAGS(func, bpf_efuse_reply_entry)
+BTF_ID_FLAGS(func, bpf_efuse_reply_open)
+BTF_ID_FLAGS(func, bpf_efuse_reply_statfs)
+BTF_ID_FLAGS(func, bpf_efuse_reply_data)
+BTF_ID_FLAGS(func, bpf_efuse_reply_size)
+BTF_ID_FLAGS(func, bpf_efuse_reply_dirent)
+BTF_ID_FLAGS(func, bpf_efuse_reply_copy)
+BTF_ID_FLAGS(func, bpf_efuse_reply_first)
+BTF_ID_FLAGS(func, bpf_efuse_backing_size)
+BTF_ID_FLAGS(func, bpf_efuse_read_backing, KF_SLEEPABLE)
+BTF_ID_FLAGS(func, bpf_efuse_read_backing_mem, KF_SLEEPABLE)
+BTF_ID_FLAGS(func, bpf_efuse_write_backing, KF_SLEEPABLE)
+BTF_KFUNCS_END(efuse_kfuncs)
+
+/* For hooks that may answer. Those for one kind of request check which it is. */
+BTF_SET_START(efuse_kfuncs_answer)
+BTF_ID(func, bpf_efuse_in_group)
+BTF_ID(func, bpf_efuse_reply_attr)
+BTF_ID(func, bpf_efuse_reply_statx)
+BTF_ID(func, bpf_efuse_reply_entry)
+BTF_ID(func, bpf_efuse_reply_open)
+BTF_ID(func, bpf_efuse_reply_statfs)
+BTF_ID(func, bpf_efuse_reply_data)
+BTF_ID(func, bpf_efuse_reply_size)
+BTF_ID(func, bpf_efuse_reply_dirent)
+BTF_SET_END(efuse_kfuncs_answer)
+
+/* For the reply hook. */
+BTF_SET_START(efuse_kfuncs_reply)
+BTF_ID(func, bpf_efuse_reply_copy)
+BTF_ID(func, bpf_efuse_reply_first)
+BTF_SET_END(efuse_kfuncs_reply)
+
+/* For read and write. */
+BTF_SET_START(efuse_kfuncs_io)
+BTF_ID(func, bpf_efuse_reply_copy)
+BTF_ID(func, bpf_efuse_backing_size)
+BTF_ID(func, bpf_efuse_read_backing)
+BTF_ID(func, bpf_efuse_read_backing_mem)
+BTF_ID(func, bpf_efuse_write_backing)
+BTF_SET_END(efuse_kfuncs_io)
+
+static const struct bpf_struct_ops *efuse_kfunc_ops;
+
+static int efuse_kfunc_filter(const struct bpf_prog *prog, u32 kfunc_id)
+{
+	bool answer = btf_id_set_contains(&efuse_kfuncs_answer, kfunc_id);
+	bool reply = btf_id_set_contains(&efuse_kfuncs_reply, kfunc_id);
+	bool io = btf_id_set_contains(&efuse_kfuncs_io, kfunc_id);
+	enum efuse_hook hook;
+
+	if (!btf_id_set8_contains(&efuse_kfuncs, kfunc_id))
+		return 0;
+	/* The verifier asks first before it knows, and again after. */
+	if (!prog->aux->st_ops)
+		return 0;
+	if (prog->aux->st_ops != efuse_kfunc_ops)
+		return -EACCES;
+
+	hook = prog->aux->attach_st_ops_member_off / sizeof(efuse_hook_fn);
+	if (!answer && !reply && !io)
+		return 0;
+	if (hook == EFUSE_REPLY)
+		return reply ? 0 : -EACCES;
+	if (hook == EFUSE_READ || hook == EFUSE_WRITE)
+		return io || answer ? 0 : -EACCES;
+	return answer && hook < EFUSE_BEGIN ? 0 : -EACCES;
+}
+
+static const struct btf_kfunc_id_set efuse_kfunc_set = {
+	.owner	= THIS_MODULE,
+	.set	= &efuse_kfuncs,
+	.filter	= efuse_kfunc_filter,
+};
+
+int efuse_kfuncs_init(const struct bpf_struct_ops *ops)
+{
+	efuse_kfunc_ops = ops;
+	return register_btf_kfunc_id_set(BPF_PROG_TYPE_STRUCT_OPS, &efuse_kfunc_set);
+}

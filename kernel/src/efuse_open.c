@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Files that a program has opened.
+ *
+ * The server knows nothing of them. Their file handle is ours: a tag and a number. Requests that need no handle go
+ * without it, and the first one that does makes the server open the file, late; from then on its handle takes the
+ * place of ours on the way. A file that was never opened there is never released there.
+ *
+ * Only files opened for reading alone: written-back pages come in atomic context, where nothing can be opened.
+ */
+#include <linux/mutex.h>
+#include <linux/slab.h>
+#include "dev.h"
+#include "efuse_i.h"
+
+#define EFUSE_FH_TAG	(0xEF5EULL << 48)
+#define EFUSE_FH_ID(fh)	((fh) ^ EFUSE_FH_TAG)
+
+struct efuse_open {
+	/* two threads may need the server's handle at once */
+	struct mutex lock;
+	/* the server has it, under @fh */
+	bool opened;
+	/* the server takes requests without opening: RELEASE is not for it either */
+	bool no_release;
+	bool dir;
+	u32 flags;
+	u64 nodeid;
+	u64 fh;
+};
+
+/**
+ * efuse_open_answer - remembers a file that a program has just opened
+ * @call: OPEN or OPENDIR, whose reply the program has filled in
+ */
+int efuse_open_answer(struct efuse_call *call)
+{
+	struct fuse_open_out *out = call->args->out_args[0].value;
+	struct efuse_conn *ec = call->fc->efuse;
+	struct efuse_open *open;
+	u32 id;
+	int err;
+
+	open = kzalloc_obj(*open, GFP_KERNEL_ACCOUNT);
+	if (!open)
+		return -ENOMEM;
+	mutex_init(&open->lock);
+	open->dir = call->args->opcode == FUSE_OPENDIR;
+	open->flags = call->ctx.flags;
+	open->nodeid = call->args->nodeid;
+	WRITE_ONCE(ec->opened, true);
+	err = xa_alloc(&ec->opens, &id, open, xa_limit_31b, GFP_KERNEL_ACCOUNT);
+	if (err) {
+		kfree(open);
+		return err;
+	}
+	out->fh = EFUSE_FH_TAG | id;
+	return 0;
+}
+
+/* The file handle in a request that has one. */
+static u64 *efuse_fh_of(struct fuse_args *args)
+{
+	void *in = (void *)args->in_args[0].value;
+
+	switch (args->opcode) {
+	case FUSE_READ:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+		return &((struct fuse_read_in *)in)->fh;
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+		return &((struct fuse_release_in *)in)->fh;
+	case FUSE_FLUSH:
+		return &((struct fuse_flush_in *)in)->fh;
+	case FUSE_FSYNC:
+	case FUSE_FSYNCDIR:
+		return &((struct fuse_fsync_in *)in)->fh;
+	case FUSE_GETLK:
+	case FUSE_SETLK:
+	case FUSE_SETLKW:
+		return &((struct fuse_lk_in *)in)->fh;
+	case FUSE_IOCTL:
+		return &((struct fuse_ioctl_in *)in)->fh;
+	case FUSE_POLL:
+		return &((struct fuse_poll_in *)in)->fh;
+	case FUSE_FALLOCATE:
+		return &((struct fuse_fallocate_in *)in)->fh;
+	case FUSE_LSEEK:
+		return &((struct fuse_lseek_in *)in)->fh;
+	case FUSE_COPY_FILE_RANGE:
+	case FUSE_COPY_FILE_RANGE_64:
+		return &((struct fuse_copy_file_range_in *)in)->fh_in;
+	case FUSE_GETATTR:
+		return &((struct fuse_getattr_in *)in)->fh;
+	case FUSE_STATX:
+		return &((struct fuse_statx_in *)in)->fh;
+	case FUSE_SETATTR:
+		return &((struct fuse_setattr_in *)in)->fh;
+	default:
+		return NULL;
+	}
+}
+
+/* Requests for which a handle is only an addition: takes it out. */
+static bool efuse_fh_leave_out(struct fuse_args *args)
+{
+	void *in = (void *)args->in_args[0].value;
+
+	switch (args->opcode) {
+	case FUSE_GETATTR:
+		((struct fuse_getattr_in *)in)->getattr_flags &= ~FUSE_GETATTR_FH;
+		((struct fuse_getattr_in *)in)->fh = 0;
+		return true;
+	case FUSE_STATX:
+		((struct fuse_statx_in *)in)->getattr_flags &= ~FUSE_GETATTR_FH;
+		((struct fuse_statx_in *)in)->fh = 0;
+		return true;
+	case FUSE_SETATTR:
+		((struct fuse_setattr_in *)in)->valid &= ~FATTR_FH;
+		((struct fuse_setattr_in *)in)->fh = 0;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Makes the server open the file, unless it has done so. */
+static int efuse_open_late(struct fuse_mount *fm, struct efuse_open *open)
+{
+	struct fuse_open_in inarg = { .flags = open->flags };
+	struct fuse_open_out outarg = {};
+	FUSE_ARGS(args);
+	int err = 0;
+
+	mutex_lock(&open->lock);
+	if (open->opened)
+		goto unlock;
+
+	args.opcode = open->dir ? FUSE_OPENDIR : FUSE_OPEN;
+	args.nodeid = open->nodeid;
+	args.in_numargs = 1;
+	args.in_args[0].size = sizeof(inarg);
+	args.in_args[0].value = &inarg;
+	args.out_numargs = 1;
+	args.out_args[0].size = sizeof(outarg);
+	args.out_args[0].value = &outarg;
+	args.efuse.flags = EFUSE_ARGS_NO_HOOK;
+	err = fuse_simple_request(fm, &args);
+	if (err == -ENOSYS) {
+		open->no_release = true;
+		err = 0;
+	}
+	if (!err) {
+		open->fh = outarg.fh;
+		open->opened = true;
+	}
+unlock:
+	mutex_unlock(&open->lock);
+	return err;
+}
+
+/**
+ * efuse_open_resolve - makes a request on a file that a program has opened one that the server understands
+ * @fm: mount
+ * @args: request; its caller may sleep, unless it is a WRITE
+ *
+ * Returns: EFUSE_PASS: so it is, or was before; EFUSE_DONE: the server need not hear of it; or an error.
+ */
+int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args)
+{
+	struct fuse_conn *fc = fm->fc;
+	struct efuse_conn *ec = fc->efuse;
+	struct efuse_open *open;
+	bool release;
+	u64 *fh;
+	int err;
+
+	fh = efuse_fh_of(args);
+	if (!fh || *fh >> 48 != EFUSE_FH_TAG >> 48 || EFUSE_FH_ID(*fh) > INT_MAX)
+		return EFUSE_PASS;
+	/* Whoever holds a handle uses the file, so that it is not released meanwhile. Else it is the server's own. */
+	open = xa_load(&ec->opens, EFUSE_FH_ID(*fh));
+	if (!open || open->nodeid != args->nodeid)
+		return EFUSE_PASS;
+
+	if (efuse_fh_leave_out(args))
+		return EFUSE_PASS;
+
+	release = args->opcode == FUSE_RELEASE || args->opcode == FUSE_RELEASEDIR;
+	if (release)
+		xa_erase(&ec->opens, EFUSE_FH_ID(*fh));
+	if (release || args->opcode == FUSE_FLUSH) {
+		bool needed = release ? open->opened && !open->no_release :
+					open->opened || fc->efuse_locked;
+
+		if (!needed) {
+			if (release)
+				kfree(open);
+			return EFUSE_DONE;
+		}
+	}
+	if (efuse_synthetic(open->nodeid))
+		err = -EOPNOTSUPP;
+	else
+		err = efuse_open_late(fm, open);
+	if (!err)
+		*fh = open->fh;
+	if (release)
+		kfree(open);
+	return err ?: EFUSE_PASS;
+}
+
+/* The connection has ended: what is still there was open when it did. */
+void efuse_opens_free(struct efuse_conn *ec)
+{
+	struct efuse_open *open;
+	unsigned long id;
+
+	xa_for_each(&ec->opens, id, open)
+		kfree(open);
+	xa_destroy(&ec->opens);
+}

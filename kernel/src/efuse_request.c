@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The way of a request through its connection's programs.
+ *
+ * request hook (may answer) -> what the server must not see (efuse_open.c, synthetic inodes) -> begin -> the server
+ * -> reply. Requests come here from the two functions of req.c that all of them pass, when efuse_hooked().
+ *
+ * Programs run under the connection's SRCU, never while the server is waited for: so detaching waits for programs,
+ * not for servers. Only read and write hooks may sleep.
+ */
+#include <linux/slab.h>
+#include <linux/srcu.h>
+#include "dev.h"
+#include "fuse_dev_i.h"
+#include "efuse_i.h"
+
+static enum efuse_hook efuse_hook_for(u32 opcode)
+{
+	switch (opcode) {
+	case FUSE_LOOKUP:
+		return EFUSE_LOOKUP;
+	case FUSE_GETATTR:
+	case FUSE_STATX:
+		return EFUSE_GETATTR;
+	case FUSE_ACCESS:
+		return EFUSE_ACCESS;
+	case FUSE_GETXATTR:
+		return EFUSE_GETXATTR;
+	case FUSE_READLINK:
+		return EFUSE_READLINK;
+	case FUSE_OPEN:
+		return EFUSE_OPEN;
+	case FUSE_FLUSH:
+		return EFUSE_FLUSH;
+	case FUSE_RELEASE:
+		return EFUSE_RELEASE;
+	case FUSE_OPENDIR:
+		return EFUSE_OPENDIR;
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+		return EFUSE_READDIR;
+	case FUSE_RELEASEDIR:
+		return EFUSE_RELEASEDIR;
+	case FUSE_STATFS:
+		return EFUSE_STATFS;
+	case FUSE_READ:
+		return EFUSE_READ;
+	case FUSE_WRITE:
+		return EFUSE_WRITE;
+	default:
+		return EFUSE_NO_HOOK;
+	}
+}
+
+/* What programs read most, out of the request's own struct. */
+static void efuse_ctx_fill(struct efuse_ctx *ctx, const struct fuse_args *args)
+{
+	const void *in = args->in_args[0].value;
+
+	ctx->nodeid = args->nodeid;
+	ctx->opcode = args->opcode;
+	ctx->uid = args->nocreds ? FUSE_INVALID_UIDGID : args->uid;
+	ctx->gid = args->nocreds ? FUSE_INVALID_UIDGID : args->gid;
+	ctx->pid = args->pid;
+
+	switch (args->opcode) {
+	case FUSE_GETATTR:
+		ctx->flags = ((const struct fuse_getattr_in *)in)->getattr_flags;
+		ctx->fh = ((const struct fuse_getattr_in *)in)->fh;
+		break;
+	case FUSE_ACCESS:
+		ctx->flags = ((const struct fuse_access_in *)in)->mask;
+		break;
+	case FUSE_GETXATTR:
+	case FUSE_LISTXATTR:
+		ctx->size = ((const struct fuse_getxattr_in *)in)->size;
+		break;
+	case FUSE_READLINK:
+		ctx->size = args->out_args[0].size;
+		break;
+	case FUSE_OPEN:
+	case FUSE_OPENDIR:
+		ctx->flags = ((const struct fuse_open_in *)in)->flags;
+		break;
+	case FUSE_FLUSH:
+		ctx->fh = ((const struct fuse_flush_in *)in)->fh;
+		break;
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+		ctx->fh = ((const struct fuse_release_in *)in)->fh;
+		ctx->flags = ((const struct fuse_release_in *)in)->flags;
+		break;
+	case FUSE_READ:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+		ctx->fh = ((const struct fuse_read_in *)in)->fh;
+		ctx->offset = ((const struct fuse_read_in *)in)->offset;
+		ctx->size = ((const struct fuse_read_in *)in)->size;
+		ctx->flags = ((const struct fuse_read_in *)in)->flags;
+		break;
+	case FUSE_WRITE:
+		ctx->fh = ((const struct fuse_write_in *)in)->fh;
+		ctx->offset = ((const struct fuse_write_in *)in)->offset;
+		ctx->size = ((const struct fuse_write_in *)in)->size;
+		ctx->flags = ((const struct fuse_write_in *)in)->flags;
+		break;
+	}
+}
+
+static void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm,
+			    struct fuse_args *args, bool background)
+{
+	memset(call, 0, sizeof(*call));
+	call->hook = EFUSE_NO_HOOK;
+	call->fc = fc;
+	call->fm = fm;
+	call->args = args;
+	efuse_ctx_fill(&call->ctx, args);
+	call->ctx.background = background;
+}
+
+/* Before INIT's reply, and after the connection's end, requests take the ordinary way: they wait, or fail. */
+static bool efuse_ready(struct fuse_conn *fc)
+{
+	/* Pairs with smp_store_release() in fuse_chan_set_initialized() */
+	return smp_load_acquire(&fc->chan->initialized) && READ_ONCE(fc->chan->connected) && fc->conn_init;
+}
+
+/* Runs the hook, if there is one: what it returned, or 0. */
+static int efuse_run(struct efuse_call *call, enum efuse_hook hook)
+{
+	/* fc->efuse was set before the first fc->efuse_hooks, and stays: efuse_conn_gone() finds no requests. */
+	struct efuse_conn *ec = call->fc->efuse;
+	struct efuse_hooks *hooks;
+	int idx, ret = 0;
+
+	idx = srcu_read_lock(&ec->srcu);
+	hooks = srcu_dereference(call->fc->efuse_hooks, &ec->srcu);
+	if (hooks && hooks->fn[hook]) {
+		call->hook = hook;
+		ret = hooks->fn[hook](&call->ctx);
+	}
+	srcu_read_unlock(&ec->srcu, idx);
+	return ret;
+}
+
+/* Does a hook's EFUSE_DONE need a reply that was filled in? */
+static bool efuse_needs_reply(enum efuse_hook hook)
+{
+	switch (hook) {
+	case EFUSE_ACCESS:
+	case EFUSE_FLUSH:
+	case EFUSE_RELEASE:
+	case EFUSE_RELEASEDIR:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Zeroes pages behind what was read, as far as they belong to the page cache. */
+static void efuse_zero_tail(struct fuse_args *args, u32 len)
+{
+	struct fuse_args_pages *ap = container_of(args, typeof(*ap), args);
+	u32 start = 0;
+	unsigned int i;
+
+	for (i = 0; i < ap->num_folios; i++) {
+		u32 length = ap->descs[i].length;
+		u32 skip = clamp(len, start, start + length) - start;
+
+		folio_zero_range(ap->folios[i], ap->descs[i].offset + skip, length - skip);
+		start += length;
+	}
+}
+
+/* The reply is complete: what fuse_chan_send() would return. */
+static ssize_t efuse_finish(struct efuse_call *call)
+{
+	struct fuse_args *args = call->args;
+	int err;
+
+	if (args->opcode == FUSE_OPEN || args->opcode == FUSE_OPENDIR) {
+		err = efuse_open_answer(call);
+		if (err)
+			return err;
+	}
+	args->efuse.flags |= EFUSE_ARGS_ANSWERED;
+	if (args->opcode == FUSE_WRITE)
+		((struct fuse_write_out *)args->out_args[0].value)->size = call->len;
+	if (args->opcode == FUSE_GETXATTR && !args->out_argvar)
+		((struct fuse_getxattr_out *)args->out_args[0].value)->size = call->len;
+	if (!args->out_argvar)
+		return 0;
+	if (args->out_pages && args->page_zeroing)
+		efuse_zero_tail(args, call->len);
+	args->out_args[args->out_numargs - 1].size = call->len;
+	return call->len;
+}
+
+/* The program has not answered after all: nothing that it has filled in, or holds, may stay. */
+static void efuse_undo(struct efuse_call *call)
+{
+	struct fuse_args *args = call->args;
+
+	if (call->replied && !args->out_argvar && args->out_numargs)
+		memset(args->out_args[0].value, 0, args->out_args[0].size);
+	if (args->opcode == FUSE_LOOKUP) {
+		iput(args->efuse.inode);
+		args->efuse.inode = NULL;
+	}
+}
+
+/*
+ * Asks the request's hook.
+ *
+ * Returns: true: answered, with @result as fuse_chan_send() would return it.
+ */
+static bool efuse_answer(struct efuse_call *call, ssize_t *result)
+{
+	enum efuse_hook hook = efuse_hook_for(call->ctx.opcode);
+	int ret;
+
+	if (hook == EFUSE_NO_HOOK || call->args->efuse.flags & EFUSE_ARGS_NO_HOOK)
+		return false;
+	ret = efuse_run(call, hook);
+
+	/* Releases go to whoever opened the file: programs are only told. */
+	if (hook == EFUSE_RELEASE || hook == EFUSE_RELEASEDIR)
+		return false;
+	/* Closing a file releases POSIX locks, which only the server has. */
+	if (hook == EFUSE_FLUSH && READ_ONCE(call->fc->efuse_locked))
+		return false;
+	if (ret == EFUSE_DONE && (call->replied || !efuse_needs_reply(hook))) {
+		*result = efuse_finish(call);
+		return true;
+	}
+	efuse_undo(call);
+	/*
+	 * The errors that a server may return, but for ENOSYS: fs/fuse would take it as the server's word and never
+	 * send this kind of request again.
+	 */
+	if (ret < 0 && ret > -512 && ret != -ENOSYS) {
+		*result = ret;
+		return true;
+	}
+	return false;
+}
+
+/* Does the request name an inode that only programs know? */
+static bool efuse_names_synthetic(const struct fuse_args *args)
+{
+	const void *in = args->in_args[0].value;
+
+	if (efuse_synthetic(args->nodeid))
+		return true;
+	switch (args->opcode) {
+	case FUSE_LINK:
+		return efuse_synthetic(((const struct fuse_link_in *)in)->oldnodeid);
+	case FUSE_RENAME:
+		return efuse_synthetic(((const struct fuse_rename_in *)in)->newdir);
+	case FUSE_RENAME2:
+		return efuse_synthetic(((const struct fuse_rename2_in *)in)->newdir);
+	case FUSE_COPY_FILE_RANGE:
+	case FUSE_COPY_FILE_RANGE_64:
+		return efuse_synthetic(((const struct fuse_copy_file_range_in *)in)->nodeid_out);
+	default:
+		return false;
+	}
+}
+
+/*
+ * What the server must not see, because it knows nothing of the inode or of the open file.
+ *
+ * Returns: true: answered, with @result; false: the server may have the request.
+ */
+static bool efuse_keep(struct fuse_mount *fm, struct fuse_args *args, ssize_t *result)
+{
+	struct efuse_conn *ec = fm->fc->efuse;
+	int ret;
+
+	if (READ_ONCE(ec->opened)) {
+		ret = efuse_open_resolve(fm, args);
+		if (ret != EFUSE_PASS) {
+			*result = ret == EFUSE_DONE ? 0 : ret;
+			return true;
+		}
+	}
+	if (READ_ONCE(ec->synthetic) && efuse_names_synthetic(args)) {
+		*result = -EOPNOTSUPP;
+		return true;
+	}
+	return false;
+}
+
+static void efuse_run_reply(struct efuse_call *call, ssize_t result)
+{
+	struct fuse_args *args = call->args;
+
+	call->ctx.error = result < 0 ? result : 0;
+	if (result >= 0 && args->out_numargs)
+		call->ctx.reply_size = args->out_args[args->out_numargs - 1].size;
+	efuse_run(call, EFUSE_REPLY);
+}
+
+/**
+ * efuse_request - fuse_chan_send(), with the connection's programs on the way
+ * @fm: mount
+ * @args: request; the caller waits for its answer and may sleep
+ */
+ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
+{
+	struct fuse_conn *fc = fm->fc;
+	struct efuse_call call;
+	ssize_t ret;
+
+	if (!efuse_ready(fc)) {
+		/* a file that a program has opened is closed here even so */
+		if (efuse_keep(fm, args, &ret))
+			return ret;
+		return fuse_chan_send(fc->chan, args);
+	}
+
+	efuse_call_init(&call, fc, fm, args, false);
+	if (efuse_answer(&call, &ret) || efuse_keep(fm, args, &ret))
+		return ret;
+
+	efuse_run(&call, EFUSE_BEGIN);
+	ret = fuse_chan_send(fc->chan, args);
+	efuse_run_reply(&call, ret);
+	return ret;
+}
+
+static void efuse_background_end(struct fuse_args *args, int error)
+{
+	struct efuse_call call;
+
+	args->end = args->efuse.end;
+	efuse_call_init(&call, args->efuse.fc, NULL, args, true);
+	efuse_run_reply(&call, error);
+	args->end(args, error);
+}
+
+/**
+ * efuse_background - fuse_chan_send_bg(), with the connection's programs on the way
+ * @fm: mount
+ * @args: request, whose end() is called at its end, unless an error is returned
+ * @gfp_flags: memory for it
+ *
+ * Written-back pages come in atomic context. They have no credentials, as RELEASE, which no hook answers: so what
+ * may be answered, and may sleep, are reads and writes on behalf of a caller.
+ */
+int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_flags)
+{
+	struct fuse_conn *fc = fm->fc;
+	struct efuse_call call;
+	ssize_t ret;
+	int err;
+
+	if (!args->end)
+		return fuse_chan_send_bg(fc->chan, args, gfp_flags);
+
+	efuse_call_init(&call, fc, fm, args, true);
+	if ((efuse_ready(fc) && !(args->opcode == FUSE_WRITE && args->nocreds) && efuse_answer(&call, &ret)) ||
+	    efuse_keep(fm, args, &ret)) {
+		args->end(args, min_t(ssize_t, ret, 0));
+		return 0;
+	}
+	if (!efuse_ready(fc))
+		return fuse_chan_send_bg(fc->chan, args, gfp_flags);
+
+	efuse_run(&call, EFUSE_BEGIN);
+	args->efuse.end = args->end;
+	args->efuse.fc = fc;
+	args->end = efuse_background_end;
+	err = fuse_chan_send_bg(fc->chan, args, gfp_flags);
+	if (err) {
+		args->end = args->efuse.end;
+		efuse_run_reply(&call, err);
+	}
+	return err;
+}
+
+/* FORGET: no request, and nothing is sent for what the server has not counted. */
+void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup)
+{
+	struct efuse_call call = {
+		.ctx.opcode = FUSE_FORGET,
+		.ctx.nodeid = nodeid,
+		.ctx.nlookup = nlookup,
+		.fc = fc,
+	};
+
+	if (efuse_ready(fc))
+		efuse_run(&call, EFUSE_BEGIN);
+}
+
+/* The caller of a LOOKUP won't take the inode: the server is told to forget it, if it has counted the look-up. */
+void efuse_lookup_forget(struct fuse_chan *fch, struct fuse_forget_link *forget, u64 nodeid, struct fuse_args *args)
+{
+	if (efuse_nlookup(args))
+		fuse_chan_queue_forget(fch, forget, nodeid, 1);
+	else
+		kfree(forget);
+}
+
+/*
+ * The caller of a LOOKUP is done: it has counted it in @inode, which is held, or has none. A look-up that a program
+ * has answered is taken back: the server's FORGET will not tell of it.
+ */
+void efuse_lookup_end(struct fuse_args *args, struct inode *inode)
+{
+	if (!(args->efuse.flags & EFUSE_ARGS_ANSWERED))
+		return;
+	if (inode) {
+		struct fuse_inode *fi = get_fuse_inode(inode);
+
+		spin_lock(&fi->lock);
+		fi->nlookup--;
+		spin_unlock(&fi->lock);
+	}
+	iput(args->efuse.inode);
+	args->efuse.inode = NULL;
+}
+
+/* The ring for a request: what the program says, or else that of the caller's CPU. */
+unsigned int efuse_select_queue(struct fuse_req *req, unsigned int cpu, unsigned int nr_queues)
+{
+	struct fuse_conn *fc = req->chan->conn;
+	struct efuse_call call;
+	int ret;
+
+	if (!efuse_hooked(fc))
+		return cpu;
+	efuse_call_init(&call, fc, NULL, req->args, test_bit(FR_BACKGROUND, &req->flags));
+	call.ctx.size = fuse_len_args(req->args->in_numargs, (struct fuse_arg *)req->args->in_args);
+	call.ctx.cpu = cpu;
+	call.ctx.nr_queues = nr_queues;
+	/* no program: 0, which is no queue but nothing chosen */
+	ret = efuse_run(&call, EFUSE_SELECT_QUEUE);
+	return ret > 0 && ret <= nr_queues ? ret - 1 : cpu;
+}
