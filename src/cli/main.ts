@@ -15,6 +15,12 @@ function workers(value: string): number | 'auto' {
   return Number(value)
 }
 
+function seconds(value: string): number {
+  const number = Number(value)
+  if (!(number >= 0.1 && number <= 3600)) throw new InvalidArgumentError('It is a number of seconds from 0.1 to 3600.')
+  return number
+}
+
 function again(value: string, previous: string[]): string[] {
   return [...previous, value]
 }
@@ -69,6 +75,15 @@ function build(): Command {
     .option('--json', 'as JSON', false)
     .action(async (mountpoint: string, options: { json: boolean }) => {
       await (await import('./inspect.js')).stat(mountpoint, options.json)
+    })
+
+  program.command('top')
+    .description('the load of any FUSE mount, live')
+    .argument('[MOUNTPOINT]', 'without one: all of them')
+    .option('--all', 'all FUSE mounts', false)
+    .option('--interval <seconds>', 'between two looks', seconds, 1)
+    .action(async (mountpoint: string | undefined, options: { all: boolean; interval: number }) => {
+      await (await import('./top.js')).top(mountpoint, options)
     })
 
   program.command('doctor')

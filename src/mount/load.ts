@@ -89,6 +89,8 @@ export interface WorkerLoad extends ServerGauges {
 /** What a server tells of itself. */
 export interface ServerLoad extends ServerGauges {
   rings: 'dev' | 'uring'
+  /** Requests that were answered in the kernel, which the server has not seen, by the kernel's names. */
+  answered: Record<string, { count: number }>
   operations: Record<string, OperationTimes>
   workers: WorkerLoad[]
 }

@@ -202,7 +202,7 @@ class InProcessMount implements Mount {
     const operations = OperationCounters.total([this.counters])
     const { gauges } = this.counters
     return {
-      rings: 'dev', operations, ...gauges,
+      rings: 'dev', answered: {}, operations, ...gauges,
       workers: [{ index: 0, cpu: -1, serves: 'device', ...requestsIn(operations), ...gauges }],
     }
   }

@@ -460,6 +460,7 @@ class Supervisor implements Served {
   private load(): ServerLoad {
     return {
       rings: this.overUring ? 'uring' : 'dev',
+      answered: {},
       operations: OperationCounters.total(this.counters),
       ...OperationCounters.totalGauges(this.counters),
       workers: [...this.members.values()].map(({ index, cpu }) => ({
