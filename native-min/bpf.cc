@@ -21,7 +21,6 @@ namespace {
 
 constexpr size_t kAttrBytes = 256;
 constexpr size_t kInfoBytes = 1024;
-constexpr uint64_t kMaxInstructions = 1000000;  // BPF_COMPLEXITY_LIMIT_INSNS
 
 // Why the last call of this thread was not let through.
 thread_local char refusal[256];
@@ -51,6 +50,29 @@ uint64_t Address(const void* pointer) { return reinterpret_cast<uintptr_t>(point
 // The kernel reads and writes as much as bpf_attr says, so it is given a whole one.
 long BpfSyscall(uint32_t command, void* attr, size_t size) {
   return syscall(SYS_bpf, command, attr, size);
+}
+
+// What /proc calls a descriptor: "bpf-map", "bpf-prog", "bpf_link", "btf"; or else the file's own name. 0 or -errno.
+int KindOf(int fd, char* kind, size_t size) {
+  char path[32];
+  char name[128];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  const ssize_t length = readlink(path, name, sizeof name - 1);
+  // Without /proc ENOENT as well: then nothing is known, and nothing is done.
+  if (length < 0) return errno == ENOENT ? -EBADF : -errno;
+  name[length] = '\0';
+  // "anon_inode:bpf-map", "anon_inode:[btf]"
+  constexpr char kPrefix[] = "anon_inode:";
+  const char* start = name;
+  if (strncmp(name, kPrefix, sizeof kPrefix - 1) == 0) {
+    start += sizeof kPrefix - 1;
+    if (*start == '[') {
+      start++;
+      if (char* end = strchr(name, ']')) *end = '\0';
+    }
+  }
+  snprintf(kind, size, "%s", start);
+  return 0;
 }
 
 // Maps -------------------------------------------------------------------------------------------
@@ -89,18 +111,11 @@ bool PerCpu(uint32_t type) {
   return type == 5 || type == 6 || type == 10 || type == 21;
 }
 
+// The sizes of a map. Of a descriptor that is none they mean nothing, and the kernel refuses it where a map is
+// wanted.
 int ShapeOf(int fd, Shape* shape) {
   uint32_t info[6] = {};  // the start of struct bpf_map_info
   char attr[16] = {};
-  // Asked of a program or of BTF, this would be answered as well.
-  char name[64];
-  char link[32];
-  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  const ssize_t length = readlink(link, name, sizeof name - 1);
-  if (length >= 0) {
-    name[length] = '\0';
-    if (strstr(name, "bpf-map") == nullptr) return -EINVAL;
-  }
   Put(attr, 0, fd);
   Put(attr, 4, static_cast<uint32_t>(sizeof info));
   Put(attr, 8, Address(info));
@@ -293,20 +308,12 @@ bool ZeroFrom(const char* bytes, size_t from, size_t to) {
 
 // The row for a descriptor's information; null with *error set when it is of no known kind.
 const Info* FindInfo(int fd, int* error) {
-  char link[32];
-  char name[64];
-  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  const ssize_t length = readlink(link, name, sizeof name - 1);
-  if (length < 0) {
-    *error = errno == ENOENT ? -EBADF : Refuse(errno, "BPF_OBJ_GET_INFO_BY_FD: /proc does not tell what descriptor %d is", fd);
-    return nullptr;
-  }
-  name[length] = '\0';
-  // "anon_inode:[btf]", "anon_inode:bpf-map"
-  const char* kind = strchr(name, ':');
-  kind = kind == nullptr ? name : kind + 1 + (kind[1] == '[');
+  char kind[128];
+  *error = KindOf(fd, kind, sizeof kind);
+  if (*error != 0) return nullptr;
+  const bool link = strcmp(kind, "bpf_link") == 0;
   uint32_t type = 0;
-  if (strncmp(kind, "bpf_link", 8) == 0) {
+  if (link) {
     char info[kPlainLinkInfoEnd] = {};
     char attr[16] = {};
     Put(attr, 0, fd);
@@ -324,11 +331,10 @@ const Info* FindInfo(int fd, int* error) {
   }
   static constexpr Info kPlainLink = {"struct bpf_link_info", "bpf_link", -1, kPlainLinkInfoEnd, {}};
   for (const Info& info : kInfos) {
-    const size_t size = strlen(info.descriptor);
-    if (strncmp(kind, info.descriptor, size) != 0 || (kind[size] != '\0' && kind[size] != ']')) continue;
+    if (strcmp(kind, info.descriptor) != 0) continue;
     if (info.link_type == -1 || static_cast<uint32_t>(info.link_type) == type) return &info;
   }
-  if (strncmp(kind, "bpf_link", 8) == 0) return &kPlainLink;
+  if (link) return &kPlainLink;
   *error = Refuse(EINVAL, "BPF_OBJ_GET_INFO_BY_FD: descriptor %d is nothing of BPF's", fd);
   return nullptr;
 }
@@ -353,6 +359,22 @@ int GetInfo(Translation& translation, char* attr, char* user) {
     memcpy(user, copy, length);
   }
   return result;
+}
+
+// Whether a test run's context has a pointer of its own: the first argument of a struct_ops program is one.
+bool PointsElsewhere(const Thread& t, const char* attr) {
+  const uint64_t context = Get<uint64_t>(attr, kTestContext);
+  const uint32_t size = Get<uint32_t>(attr, kTestContextSize);
+  if (context == 0 || size == 0) return false;
+  uint32_t info[2] = {};  // the start of struct bpf_prog_info
+  char request[16] = {};
+  Put(request, 0, Get<int>(attr, 0));
+  Put(request, 4, static_cast<uint32_t>(sizeof info));
+  Put(request, 8, Address(info));
+  if (BpfSyscall(kObjectInfo, request, sizeof request) < 0 || info[0] != kStructOpsProgram) return false;
+  if (context > kMaxBlock || size > kMaxBlock) return true;
+  const char* bytes = t.blocks->Range(t.Int(2), static_cast<int32_t>(context), static_cast<int32_t>(size));
+  return bytes == nullptr || !ZeroFrom(bytes, 0, size < sizeof(uint64_t) ? size : sizeof(uint64_t));
 }
 
 int Bpf(Thread& t) {
@@ -381,8 +403,8 @@ int Bpf(Thread& t) {
   memcpy(attr, user, size);
   memcpy(original, user, size);
 
-  if (number == kProgLoad && size >= kLoadInsns && Get<uint32_t>(attr, kLoadInsnCount) > kMaxInstructions)
-    return Refuse(E2BIG, "%s: more than %u instructions", command->name, static_cast<unsigned>(kMaxInstructions));
+  if (number == kTestRun && PointsElsewhere(t, attr))
+    return Refuse(EOPNOTSUPP, "%s: the context of a struct_ops program holds an address", command->name);
   Translation translation(*t.blocks, t.Int(2), command->name);
   int error = link == nullptr ? translation.Translate(attr, size, command->pointers)
                               : translation.Translate(attr, size, link->pointers);
@@ -499,8 +521,12 @@ int PerfEventOpen(Thread& t) {
 // Opens a map for the calls below: a descriptor of its own, with the sizes that every access is checked
 // against. Leaves them in the registers.
 int BpfMapOpen(Thread& t) {
+  char kind[128];
+  int error = KindOf(t.Int(1), kind, sizeof kind);
+  if (error != 0) return error;
+  if (strcmp(kind, "bpf-map") != 0) return -EINVAL;
   Shape shape;
-  const int error = ShapeOf(t.Int(1), &shape);
+  error = ShapeOf(t.Int(1), &shape);
   if (error != 0) return error;
   const int fd = fcntl(t.Int(1), F_DUPFD_CLOEXEC, 3);
   if (fd < 0) return -errno;

@@ -48,6 +48,8 @@ struct Command {
 constexpr uint16_t kElementMap = 0, kBatchMap = 36, kBatchCount = 32;
 constexpr uint16_t kLoadInsns = 8, kLoadInsnCount = 4;
 constexpr uint16_t kLinkAttachType = 8;
+constexpr uint16_t kTestContext = 48, kTestContextSize = 40;
+constexpr uint32_t kStructOpsProgram = 27;  // BPF_PROG_TYPE_STRUCT_OPS
 
 constexpr Pointer kElementKey = {"key", 8, Extent::kKey, kElementMap, 0};
 constexpr Pointer kElementValue = {"value", 16, Extent::kValue, kElementMap, 0};
@@ -57,7 +59,7 @@ constexpr Pointer kBatchKeys = {"batch.keys", 16, Extent::kKeys, kBatchMap, kBat
 constexpr Pointer kBatchValues = {"batch.values", 24, Extent::kValues, kBatchMap, kBatchCount};
 
 constexpr uint32_t kMapLookup = 1, kMapUpdate = 2, kMapDelete = 3, kMapNextKey = 4, kProgLoad = 5,
-                   kObjectInfo = 15, kMapLookupAndDelete = 21, kLinkCreate = 28;
+                   kTestRun = 10, kObjectInfo = 15, kMapLookupAndDelete = 21, kLinkCreate = 28;
 
 constexpr Command kCommands[] = {
     {"BPF_MAP_CREATE", 0, 92, true, {{"excl_prog_hash", 80, Extent::kItems, 88, 1}}},
@@ -78,7 +80,7 @@ constexpr Command kCommands[] = {
     {"BPF_OBJ_GET", 7, 20, true, {{"pathname", 0, Extent::kString, 0, 0}}},
     {"BPF_PROG_ATTACH", 8, 32, false, {}},
     {"BPF_PROG_DETACH", 9, 32, false, {}},
-    {"BPF_PROG_TEST_RUN", 10, 76, false,
+    {"BPF_PROG_TEST_RUN", kTestRun, 76, false,
      {{"test.data_in", 16, Extent::kItems, 8, 1},
       {"test.data_out", 24, Extent::kOutput, 12, 0},
       {"test.ctx_in", 48, Extent::kItems, 40, 1},

@@ -19,7 +19,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const sources = join(root, 'bpf')
 const output = join(root, 'dist/bpf')
 const CLANG = 'clang-16'
-const FLAGS = ['--target=bpf', '-mcpu=v3', '-O2', '-g', '-ffreestanding', '-Wall', '-Wextra', '-Werror', '-Wno-unused-parameter', '-ferror-limit=3', '-Wno-missing-declarations']
+const FLAGS = ['--target=bpf', '-mcpu=v3', '-O2', '-g', '-ffreestanding', '-Wall', '-Wextra', '-Werror', '-Wno-unused-parameter', '-Wno-sign-compare', '-ferror-limit=3', '-Wno-missing-declarations']
 /** By Node's names of architectures: what bpf_tracing.h and the kernel's headers call them. */
 const ARCHITECTURES = { x64: 'x86', arm64: 'arm64' }
 

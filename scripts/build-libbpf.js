@@ -25,6 +25,8 @@ const CLANG = 'clang-16'
 const WASI = '/usr/include/wasm32-wasi'
 const LIBRARIES = '/usr/lib/wasm32-wasi'
 const STACK_BYTES = 1 << 20
+/** A ten-fold of what the largest kernel's types take. */
+const MEMORY_BYTES = 1 << 30
 /** Networks, static linking: not for us. */
 const LEFT_OUT = new Set(['netlink.c', 'nlattr.c', 'linker.c'])
 
@@ -92,6 +94,7 @@ function compile(folder, source) {
   const exported = readFileSync(join(own, 'exports.txt'), 'utf8').split('\n').filter((line) => /^\w/.test(line))
   const builtins = run(CLANG, ['--target=wasm32-wasi', '--print-libgcc-file-name']).trim()
   run('wasm-ld-16', ['--no-entry', '--gc-sections', '--strip-all', '-z', `stack-size=${STACK_BYTES}`, '--stack-first',
+    `--max-memory=${MEMORY_BYTES}`,
     ...exported.map((name) => `--export=${name}`), `${LIBRARIES}/crt1-reactor.o`, ...objects, `-L${LIBRARIES}`, '-lc', builtins,
     '-o', 'linked.wasm'], { cwd: folder })
   run('wasm-opt', ['-Oz', '--enable-sign-ext', '--enable-mutable-globals', '--strip-producers', 'linked.wasm', '-o', 'libbpf.wasm'], { cwd: folder })

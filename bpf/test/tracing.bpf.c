@@ -86,3 +86,63 @@ int on_raw_call(struct bpf_raw_tracepoint_args *ctx)
 		__sync_fetch_and_add(&raw_calls, 1);
 	return 0;
 }
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} per_task SEC(".maps");
+
+__u64 tracepoint_calls;
+__u64 cookie_seen;
+
+/* As the kernel's format file has it. */
+struct sys_enter {
+	__u64 common;
+	__s64 id;
+	__u64 arguments[6];
+};
+
+SEC("tracepoint/raw_syscalls/sys_enter")
+int on_tracepoint(struct sys_enter *ctx)
+{
+	if (is_watched()) {
+		__sync_fetch_and_add(&tracepoint_calls, 1);
+		cookie_seen = bpf_get_attach_cookie(ctx);
+	}
+	return 0;
+}
+
+/* Not loaded unless asked for. */
+SEC("?tp_btf/sys_enter")
+int BPF_PROG(store, void *regs, long number)
+{
+	__u64 *value;
+
+	if (!is_watched())
+		return 0;
+	value = bpf_task_storage_get(&per_task, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (value)
+		*value += 1;
+	return 0;
+}
+
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __attribute__((preserve_access_index));
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+} __attribute__((preserve_access_index));
+
+SEC("iter/task")
+int list_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	if (task && task->pid == watched)
+		BPF_SEQ_PRINTF(ctx->meta->seq, "%d %d\n", task->tgid, task->pid);
+	return 0;
+}

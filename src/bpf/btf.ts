@@ -17,6 +17,7 @@ const BOOL = 4
 const POINTER_BYTES = 8
 /** Types that nest deeper are not C's. */
 const DEEPEST = 32
+const MOST_MEMBERS = 65_536
 
 /** A variable of a section. */
 export interface Variable {
@@ -31,6 +32,9 @@ export interface Variable {
 export class BtfTypes {
   readonly #libbpf: Libbpf
   readonly #btf: Pointer
+  /** Each type is looked at once, so that types which nest in themselves many times cost no more than their number. */
+  readonly #known: Record<Wide, Map<number, Codec<any>>> = { bigint: new Map(), number: new Map() }
+  readonly #underWay = new Set<number>()
 
   /** @param btf `struct btf *`, or null when the object has no types */
   constructor(libbpf: Libbpf, btf: Pointer) {
@@ -74,26 +78,38 @@ export class BtfTypes {
     if (this.#btf === 0 || this.#ask('type_kind', section) !== Kind.DATASEC) return []
     return Array.from({ length: this.#ask('type_length', section) }, (_, i) => {
       const variable = this.#ask('variable_type', section, i)
+      const type = this.#ask('type_target', variable)
+      const codec = () => this.codec(type, wide)
       return {
         name: this.#name('type_name', variable),
         offset: this.#ask('variable_offset', section, i),
         size: this.#ask('variable_size', section, i),
-        codec: this.codec(this.#ask('type_target', variable), wide),
+        // When it is used: others may have types that no value can be made of.
+        get codec() { return codec() },
       }
     })
   }
 
-  /** @throws TypeError for types that have no values, such as functions */
+  /** @throws TypeError for types that have no values, such as functions, and for those that make no sense */
   codec(id: number, wide: Wide): Codec<any> {
-    return this.#codec(id, wide, 0)
+    const known = this.#known[wide].get(id)
+    if (known !== undefined) return known
+    if (this.#underWay.has(id) || this.#underWay.size >= DEEPEST) throw new TypeError('a type is part of itself')
+    this.#underWay.add(id)
+    try {
+      const made = this.#codec(id, wide)
+      this.#known[wide].set(id, made)
+      return made
+    } finally {
+      this.#underWay.delete(id)
+    }
   }
 
-  #codec(id: number, wide: Wide, depth: number): Codec<any> {
-    if (depth > DEEPEST) throw new TypeError('types nest too deeply')
+  #codec(id: number, wide: Wide): Codec<any> {
     const kind = this.#ask('type_kind', id)
     const name = kind > 0 ? this.#name('type_name', id) || 'anonymous type' : 'void'
     const size = () => this.#ask('type_size', id)
-    if (REFERENCES.has(kind)) return this.#codec(this.#ask('type_target', id), wide, depth + 1)
+    if (REFERENCES.has(kind)) return this.codec(this.#ask('type_target', id), wide)
     switch (kind) {
       case Kind.INT: {
         const encoding = this.#ask('type_int_encoding', id)
@@ -108,16 +124,16 @@ export class BtfTypes {
       case Kind.FLOAT:
         return codec.float(name, size())
       case Kind.ARRAY:
-        return this.#array(id, wide, depth)
+        return this.#array(id, wide)
       case Kind.STRUCT:
       case Kind.UNION:
-        return codec.struct(`struct ${name}`, size(), this.#members(id, 0, wide, depth))
+        return codec.struct(`struct ${name}`, size(), this.#members(id, 0, wide, []))
       default:
         throw new TypeError(`${name} is not a type of values (BTF kind ${kind})`)
     }
   }
 
-  #array(id: number, wide: Wide, depth: number): Codec<any> {
+  #array(id: number, wide: Wide): Codec<any> {
     const count = this.#ask('type_array_count', id)
     const element = this.#resolve(this.#ask('type_array_element', id))
     const name = this.#name('type_name', element)
@@ -126,7 +142,7 @@ export class BtfTypes {
       if (name === 'char') return codec.characters(`char[${count}]`, count)
       if ((encoding & (SIGNED | BOOL)) === 0) return codec.bytes(`u8[${count}]`, count)
     }
-    const of = this.#codec(element, wide, depth + 1)
+    const of = this.codec(element, wide)
     return codec.array(`${of.name}[${count}]`, of, count)
   }
 
@@ -136,8 +152,9 @@ export class BtfTypes {
     return id
   }
 
-  #members(id: number, base: number, wide: Wide, depth: number): Member[] {
-    const members: Member[] = []
+  /** Adds a struct's members to `members`, anonymous structs' included. */
+  #members(id: number, base: number, wide: Wide, members: Member[], depth = 0): Member[] {
+    if (depth > DEEPEST || members.length > MOST_MEMBERS) throw new TypeError('a type is part of itself')
     for (let i = 0; i < this.#ask('type_length', id); i++) {
       const type = this.#ask('member_type', id, i)
       const name = this.#name('member_name', id, i)
@@ -146,14 +163,14 @@ export class BtfTypes {
       const kind = this.#ask('type_kind', resolved)
       if (name === '') {
         // Padding bit-fields have no name either, and no value.
-        if ((kind === Kind.STRUCT || kind === Kind.UNION) && depth < DEEPEST) {
-          members.push(...this.#members(resolved, bit, wide, depth + 1))
+        if (kind === Kind.STRUCT || kind === Kind.UNION) {
+          this.#members(resolved, bit, wide, members, depth + 1)
         }
         continue
       }
       const bits = this.#ask('member_bits', id, i)
       const signed = kind === Kind.INT && (this.#ask('type_int_encoding', resolved) & SIGNED) !== 0
-      members.push({ name, bit, bits, signed, codec: this.#codec(type, wide, depth + 1) })
+      members.push({ name, bit, bits, signed, codec: this.codec(type, wide) })
     }
     return members
   }

@@ -37,6 +37,9 @@ export interface LibbpfBuild {
   readonly sha256: string
 }
 
+/** Of `enum bpf_cmd`. */
+const enum Command { LinkCreate = 28, LinkUpdate = 29 }
+
 const FOLDER = new URL('../../bpf/', import.meta.url)
 const { EFAULT, EINVAL, EIO } = osConstants.errno
 /** PERF_EVENT_IOC_ENABLE and DISABLE: those without an argument. */
@@ -95,6 +98,8 @@ export class Libbpf {
   readonly #descriptors = new Set<number>()
   #log: string[] = []
   #failed = false
+  /** A link that takes the place of the next one to be made. */
+  #replaced: number | null = null
 
   /** An instance for one object; give it back with `release`. @throws BpfError */
   static async acquire(verbose: boolean): Promise<Libbpf> {
@@ -224,6 +229,28 @@ export class Libbpf {
     this.release()
   }
 
+  /**
+   * Runs an attachment that is to take over a link in place of making one: everything else is as libbpf does it.
+   * libbpf itself can replace only within one instance.
+   */
+  replacing<T>(link: number, attach: () => T): T {
+    this.#replaced = link
+    try {
+      return attach()
+    } finally {
+      this.#replaced = null
+    }
+  }
+
+  #updateLink(link: number, attr: Pointer): number {
+    const map = this.view().getUint32(attr, true)
+    const block = new Block(new ArrayBuffer(24))
+    block.u32[2] = link
+    block.u32[3] = map
+    const result = this.#refused(native.bpf(Command.LinkUpdate, block, 8, 16))
+    return result < 0 ? result : native.bpfDuplicate(link, 3)
+  }
+
   #run(what: string, run: () => number): number {
     this.alive()
     this.#log = []
@@ -272,6 +299,9 @@ export class Libbpf {
       },
       bpf: (command: number, attr: Pointer, size: number) => {
         this.#current()
+        if (command === Command.LinkCreate && this.#replaced !== null) {
+          return this.#opened(this.#updateLink(this.#replaced, attr))
+        }
         const result = this.#refused(native.bpf(command, this.#block, attr, size))
         return DESCRIPTOR_COMMANDS.has(command) ? this.#opened(result) : result
       },

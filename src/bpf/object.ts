@@ -10,7 +10,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { constants as osConstants } from 'node:os'
-import { BtfTypes, type Variable } from './btf.js'
+import { BtfTypes } from './btf.js'
 import * as codecs from './codec.js'
 import type { BpfValue, Codec, Wide } from './codec.js'
 import { BpfError } from './error.js'
@@ -20,7 +20,7 @@ import { BpfLink, BpfProgram, type Owner } from './program.js'
 import { RingBuffer } from './ring-buffer.js'
 import { BpfVariables, type Section } from './variables.js'
 
-const { EBADF, EINVAL, ENOENT, EPERM } = osConstants.errno
+const { EBADF, EINVAL, ENOENT, EOPNOTSUPP, EPERM } = osConstants.errno
 const RODATA = /^\.rodata(\.|$)/
 const KCONFIG = '.kconfig'
 
@@ -112,13 +112,12 @@ export class StructOps {
   /** The interface's scalar members, which can be set before `load`. */
   readonly fields: BpfVariables
   readonly #owner: Owner
-  /** `struct bpf_map *`, for `BpfLink.replace`. */
-  readonly at: Pointer
+  readonly #at: Pointer
 
   /** Use `BpfObject.structOps`. */
   constructor(owner: Owner, at: Pointer, name: string, fields: BpfVariables) {
     this.#owner = owner
-    this.at = at
+    this.#at = at
     this.name = name
     this.fields = fields
   }
@@ -128,11 +127,27 @@ export class StructOps {
    * one in `SEC(".struct_ops")` only when the link is closed, which the process's orderly exit does as well.
    */
   attach(): BpfLink {
+    return this.#attach(`struct_ops ${this.name}: attach`)
+  }
+
+  /**
+   * Takes the place of one that is attached, of this object or another, in one step: nothing passes by between. Both
+   * must be in `SEC(".struct_ops.link")`. The kernel decides what may replace what.
+   *
+   * @param link is closed: what it kept attached belongs to the link that is returned
+   */
+  replace(link: BpfLink): BpfLink {
+    const { libbpf } = this.#owner
+    const replacing = libbpf.replacing(link.fd, () => this.#attach(`struct_ops ${this.name}: replace`))
+    link.close()
+    return replacing
+  }
+
+  #attach(what: string): BpfLink {
     this.#owner.needLoaded()
     const { libbpf } = this.#owner
-    const what = `struct_ops ${this.name}: attach`
-    return this.#owner.adopt(new BpfLink(this.#owner,
-      libbpf.pointer(what, () => libbpf.functions.bpf_map__attach_struct_ops(this.at)), what))
+    const at = libbpf.pointer(what, () => libbpf.functions.bpf_map__attach_struct_ops(this.#at))
+    return this.#owner.adopt(new BpfLink(this.#owner, at, what))
   }
 }
 
@@ -254,16 +269,13 @@ export class BpfObject {
   }
 
   #variables(map: MapSettings, fixed: boolean): Section {
-    let variables: Variable[] | null = null
-    const types = this.#types
-    const id = this.#typeId(map, 'value')
-    const wide = this.#wide
+    let live: DataView | null = null
     return {
-      get variables() { return variables ??= types.variables(id, wide) },
+      variables: this.#types.variables(this.#typeId(map, 'value'), this.#wide),
       memory: (write) => {
         this.#needOpen()
         if (!this.#loaded) return this.#initial(map)
-        if (!fixed) return new DataView(this.map(map.name).memory().buffer)
+        if (!fixed) return live ??= new DataView(this.map(map.name).memory().buffer)
         if (write) throw new BpfError(`${this.name}: knobs`, EPERM, 'they are fixed when the object is loaded')
         return this.#fixed.get(map.name)!
       },
@@ -343,7 +355,8 @@ export class BpfObject {
     const links: BpfLink[] = []
     try {
       for (const program of this.#programs.values()) {
-        if (program.autoload && program.attachable) links.push(program.attach())
+        const link = program.autoload ? this.#attachIfItSays(program) : null
+        if (link !== null) links.push(link)
       }
       for (const map of this.#maps.values()) {
         if (map.type === 'struct_ops' && map.autocreate) links.push(this.structOps(map.name).attach())
@@ -353,6 +366,17 @@ export class BpfObject {
       throw error
     }
     return links
+  }
+
+  /** Null for a program whose section does not say what it is attached to, or a struct_ops'. */
+  #attachIfItSays(program: BpfProgram): BpfLink | null {
+    try {
+      return program.attach()
+    } catch (error) {
+      // libbpf's answer for those; when the kernel refuses, libbpf says more.
+      if (error instanceof BpfError && error.errno === EOPNOTSUPP && error.log === '') return null
+      throw error
+    }
   }
 
   // After loading --------------------------------------------------------------------------------

@@ -7,9 +7,6 @@ import { BpfError } from './error.js'
 import type { Libbpf, Pointer } from './libbpf.js'
 import { pinObject } from './pin.js'
 
-/** BPF_PROG_TYPE_STRUCT_OPS */
-const STRUCT_OPS = 27
-
 /** How to attach; what is not given is taken from the program's section. */
 export interface AttachOptions {
   /** What bpf_get_attach_cookie() returns in the program. */
@@ -25,6 +22,9 @@ export interface AttachOptions {
   /** A function of a program or library; `pid` -1 is every process. */
   readonly uprobe?: { readonly path: string; readonly function: string; readonly pid?: number; readonly atReturn?: boolean }
 }
+
+/** Of `enum bpf_cmd`. */
+const enum Command { LinkUpdate = 29, IterCreate = 33 }
 
 /** What a test run returned. */
 export interface RunResult {
@@ -92,12 +92,6 @@ export class BpfProgram {
     const { libbpf } = this.#owner
     libbpf.call(`program ${this.name}`, () => libbpf.text(name, (at) =>
       libbpf.functions.bpf_program__set_attach_target(this.#at, programFd, at)))
-  }
-
-  /** Whether the section says what it is attached to: not in `SEC("tc")`, and not of a struct_ops. */
-  get attachable(): boolean {
-    return this.type !== STRUCT_OPS && /^(f?(entry|exit|mod_ret)|tp_btf|raw_tp|raw_tracepoint|tp|tracepoint|iter|lsm|k(ret)?probe|u(ret)?probe|[ku](ret)?probe\.multi|ksyscall|kretsyscall|usdt)(\.[sw]|\.multi)?\//
-      .test(this.section)
   }
 
   /** Attaches it, for as long as the link is open. @throws BpfError */
@@ -191,18 +185,20 @@ export class BpfLink {
     return this.#at
   }
 
-  /** Replaces a struct_ops by another one of the same type, in one step. @param map its map, loaded */
-  replace(map: { readonly at: Pointer }): void {
-    const { libbpf } = this.#owner
-    libbpf.call(`${this.#what}: replace`, () => libbpf.functions.bpf_link__update_map(this.#open(), map.at))
+  /** Puts another program in this one's place, in one step, where the kind of link allows it. LINK_UPDATE */
+  update(program: { readonly fd: number }): void {
+    const block = new Block(new ArrayBuffer(24))
+    block.u32[2] = this.fd
+    block.u32[3] = program.fd
+    const result = native.bpf(Command.LinkUpdate, block, 8, 16)
+    if (result < 0) throw new BpfError(`${this.#what}: update`, result, native.bpfRefusal())
   }
 
   /** Runs an iterator to its end. @returns what it printed */
   read(): string {
     const block = new Block(new ArrayBuffer(64 << 10))
     block.u32[2] = this.fd
-    // BPF_ITER_CREATE
-    const fd = native.bpf(33, block, 8, 8)
+    const fd = native.bpf(Command.IterCreate, block, 8, 8)
     if (fd < 0) throw new BpfError(`${this.#what}: iterate`, fd, native.bpfRefusal())
     const parts: Buffer[] = []
     try {
