@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 /** `efuse list` and `efuse stat`: what is served, and what it was asked. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { percentile } from '../fs/latency.js'
 import { allServers, findServer, type ServerIdentity } from '../mount/control.js'
-import { mounts } from '../mount/mountinfo.js'
+import { connectionOf, waitingRequests, type KernelLoad, type Times } from '../mount/load.js'
+import { mounts, type MountEntry } from '../mount/mountinfo.js'
 import type { MountReport } from '../mount/report.js'
 import { Failure } from './failure.js'
 import { table } from './table.js'
+import { shortNumber, shortTime } from './top-model.js'
 import { fuseMountAt } from './umount.js'
 
 interface Listed {
@@ -39,10 +43,40 @@ export async function list(json: boolean): Promise<void> {
     listed.map(({ mountpoint, source, type, pid, workers }) => [mountpoint, source, type, pid, workers])))
 }
 
-export async function stat(path: string, json: boolean): Promise<void> {
+/** How another program's mount was used while we looked: what only its own server could tell is missing. */
+interface WatchedReport {
+  mountpoint: string
+  source: string
+  type: string
+  observer: 'kernel'
+  /** How long we looked. */
+  seconds: number
+  operations: Record<string, {
+    count: number
+    errors: number
+    bytesIn: number
+    bytesOut: number
+    /** From when the kernel gave requests to the server until their answers were there; null when none was timed. */
+    latency: { timed: number; meanNs: number; p50Ns: number; p99Ns: number } | null
+  }>
+  kernel: {
+    connection: number
+    waiting: number | null
+    background: number
+    interrupted: number
+    answered: Record<string, { count: number }>
+  }
+}
+
+/** @param seconds how long another program's mount is watched */
+export async function stat(path: string, { json, seconds }: { json: boolean; seconds: number }): Promise<void> {
   const entry = fuseMountAt(path)
   const found = await findServer(entry.device)
-  if (found === null) throw new Failure(`${path} has no eFuse server: it is dead, or served by another program`)
+  if (found === null) {
+    const report = await watch(entry, seconds)
+    print(json ? JSON.stringify(report, null, 2) : describeWatched(report))
+    return
+  }
   if ('refused' in found) throw new Failure(`${path} is another user's: ask as that user, or as root`)
   let report: MountReport
   try {
@@ -51,6 +85,48 @@ export async function stat(path: string, json: boolean): Promise<void> {
     found.client.close()
   }
   print(json ? JSON.stringify(report, null, 2) : describe(report))
+}
+
+async function watch(entry: MountEntry, seconds: number): Promise<WatchedReport> {
+  const { Monitor } = await import('../bpf/monitor.js')
+  let load: KernelLoad
+  try {
+    using monitor = await Monitor.open({ connections: 1, timing: 'all' })
+    monitor.watch(entry.device)
+    await sleep(seconds * 1000)
+    load = monitor.read(entry.device)
+  } catch (error) {
+    throw new Failure(`${entry.mountpoint} has no eFuse server (it is dead, or served by another program), and can't be `
+      + `watched: ${(error as Error).message}`)
+  }
+  const { mountpoint, source, type, device } = entry
+  const { operations, background, interrupted } = load
+  return {
+    mountpoint, source, type, observer: 'kernel', seconds,
+    operations: Object.fromEntries(Object.entries(operations).map(([name, { requests, times, ...counts }]) => {
+      return [name, { count: requests, ...counts, latency: summary(times) }]
+    })),
+    kernel: { connection: connectionOf(device), waiting: waitingRequests(device), background, interrupted, answered: {} },
+  }
+}
+
+function summary({ timed, nanoseconds, buckets }: Times): WatchedReport['operations'][string]['latency'] {
+  if (timed === 0) return null
+  const at = (share: number) => Math.round(percentile(buckets, share)!)
+  return { timed, meanNs: Math.round(nanoseconds / timed), p50Ns: at(0.5), p99Ns: at(0.99) }
+}
+
+function describeWatched({ mountpoint, source, type, seconds, operations, kernel }: WatchedReport): string {
+  const facts = [
+    ['mountpoint', mountpoint], ['source', source], ['type', type], ['connection', kernel.connection],
+    ['waiting', kernel.waiting ?? 'not known'],
+    ['server', `another program; watched for ${seconds} s`],
+  ]
+  const rows = Object.entries(operations).map(([name, { count, errors, bytesIn, bytesOut, latency }]) => [
+    name, count, errors, shortNumber(bytesIn), shortNumber(bytesOut),
+    shortTime(latency?.meanNs ?? null), shortTime(latency?.p50Ns ?? null), shortTime(latency?.p99Ns ?? null),
+  ])
+  return `${table([], facts)}\n\n${table(['OPERATION', 'COUNT', 'ERRORS', 'IN', 'OUT', 'MEAN', 'P50', 'P99'], rows)}`
 }
 
 function describe(report: MountReport): string {
@@ -65,9 +141,14 @@ function describe(report: MountReport): string {
     ['accel', report.accel],
     ['protocol', kernel.protocol],
     ['connection', kernel.connection],
+    ['waiting', kernel.waiting ?? 'not known'],
+    ...(report.metrics === null ? [] : [['metrics', report.metrics]]),
   ]
-  const counts = Object.entries(operations).map(([name, { count, errors }]) => [name, count, errors])
-  return `${table([], facts)}\n\n${table(['OPERATION', 'COUNT', 'ERRORS'], counts)}`
+  const counts = Object.entries(operations).map(([name, { count, errors, bytesIn, bytesOut, service }]) => [
+    name, count, errors, shortNumber(bytesIn), shortNumber(bytesOut), shortTime(service?.meanNs ?? null),
+    shortTime(service?.p99Ns ?? null),
+  ])
+  return `${table([], facts)}\n\n${table(['OPERATION', 'COUNT', 'ERRORS', 'IN', 'OUT', 'SERVICE', 'P99'], counts)}`
 }
 
 function print(text: string): void {

@@ -73,8 +73,9 @@ function build(): Command {
     .description('how a mount is served, and what it was asked')
     .argument('MOUNTPOINT')
     .option('--json', 'as JSON', false)
-    .action(async (mountpoint: string, options: { json: boolean }) => {
-      await (await import('./inspect.js')).stat(mountpoint, options.json)
+    .option('--seconds <number>', 'how long to watch, where the server is another program', seconds, 1)
+    .action(async (mountpoint: string, options: { json: boolean; seconds: number }) => {
+      await (await import('./inspect.js')).stat(mountpoint, options)
     })
 
   program.command('top')

@@ -9,6 +9,7 @@
  */
 import { getSystemErrorName } from 'node:util'
 import { Worker } from 'node:worker_threads'
+import type { Monitor } from '../bpf/monitor.js'
 import { OperationCounters } from '../fs/counters.js'
 import * as native from '../native.js'
 import { FUSE_DEV_IOC_CLONE } from '../protocol/constants.js'
@@ -103,6 +104,7 @@ class Supervisor implements Served {
   private attachment: Attachment | null = null
   private control: Control | null = null
   private metrics: Metrics | null = null
+  private monitor: Monitor | null = null
   private agreement: Agreement | null = null
   private shared = false
   private workers: number
@@ -148,9 +150,7 @@ class Supervisor implements Served {
         remounted: () => this.remounted(),
       })
       if (options.metrics !== undefined) {
-        this.metrics = await Metrics.open(options.metrics, {
-          report: () => this.report(), server: () => this.load(), kernel: () => null,
-        })
+        this.metrics = await this.openMetrics(options.metrics)
       }
       // Over io_uring those that serve queues come beside the first one, which reads the device.
       const members = this.shared && this.overUring ? this.workers + 1 : this.workers
@@ -409,6 +409,7 @@ class Supervisor implements Served {
     this.attachment?.release()
     await this.control?.close()
     this.metrics?.close()
+    this.monitor?.close()
     // A thread that hangs in the kernel is left to the exit of the process, which knows a last resort.
     if (this.members.size === 0) this.forgetExit()
     for (const signal of SIGNALS) process.off(signal, this.onSignal)
@@ -430,6 +431,22 @@ class Supervisor implements Served {
       // A thread that hangs in the kernel for another reason would keep the process for ever.
       process.kill(process.pid, 'SIGKILL')
     }
+  }
+
+  private async openMetrics(address: MetricsAddress): Promise<Metrics> {
+    const { device } = this.attachment!.entry
+    const { Monitor } = await import('../bpf/monitor.js')
+    try {
+      this.monitor = await Monitor.open({ connections: 1 })
+      this.monitor.watch(device)
+    } catch (error) {
+      this.options.log(`metrics tell the server's own account: ${(error as Error).message}`)
+    }
+    return Metrics.open(address, {
+      report: () => this.report(),
+      server: () => this.load(),
+      kernel: () => this.monitor?.read(device) ?? null,
+    })
   }
 
   /** The mount's flags have changed. */
