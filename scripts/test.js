@@ -64,6 +64,10 @@ const parts = {
     steps: () => [...files('mount'), ...files('', { deep: false }).filter(mounting)]
       .map((path) => testFile(path, minutes(10))),
   },
+  monitor: {
+    jobs: 1,
+    steps: () => files('monitor').map((path) => testFile(path, minutes(5))),
+  },
   suites: {
     jobs: 1,
     steps: () => files('suites').map((path) => testFile(path, soak ? minutes(600) : minutes(15))),
