@@ -39,12 +39,15 @@ const STATX_GID = offsetOf(s.fuse_statx, 'gid')
 class OverridingServer implements PartsServer {
   onComplete: (exchange: Exchange) => void = (exchange) => exchange.owner?.complete(exchange)
   private readonly openFlags: number
+  /** Whether only what opens a file is changed, as with `direct_io`. */
+  private readonly opensOnly: boolean
 
   constructor(
     private readonly server: PartsServer,
     private readonly options: MountOptions,
   ) {
     this.openFlags = openFlagsOf(options)
+    this.opensOnly = !changesAttributes(options)
     server.onComplete = (exchange) => {
       this.apply(exchange)
       this.onComplete(exchange)
@@ -69,8 +72,9 @@ class OverridingServer implements PartsServer {
 
   private apply(exchange: Exchange): void {
     if (exchange.error !== 0) return
-    const { reply } = exchange
-    switch (exchange.operation?.reply) {
+    const { reply, operation } = exchange
+    if (this.opensOnly && !operation?.opens) return
+    switch (operation?.reply) {
       case 'entry':
         return this.attr(exchange, reply + ATTR_OF_ENTRY)
       case 'attr':
@@ -128,9 +132,12 @@ function openFlagsOf({ directIo, kernelCache, autoCache }: MountOptions): number
   return kernelCache || autoCache ? FOPEN_KEEP_CACHE : 0
 }
 
+function changesAttributes({ uid, gid, umask }: MountOptions): boolean {
+  return uid !== undefined || gid !== undefined || umask !== undefined
+}
+
 /** The server itself, or one in front of it where the options ask for changes. */
 export function withOverrides(server: PartsServer, options: MountOptions): PartsServer {
-  const { uid, gid, umask } = options
-  const nothing = uid === undefined && gid === undefined && umask === undefined && openFlagsOf(options) === 0
+  const nothing = !changesAttributes(options) && openFlagsOf(options) === 0
   return nothing ? server : new OverridingServer(server, options)
 }

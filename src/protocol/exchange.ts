@@ -95,9 +95,9 @@ export class Exchange {
   abort: AbortController | null = null
   /** Defaults that entry and attr replies are filled with. */
   validity: Readonly<Validity> = NO_VALIDITY
-  /** Cached request and reply objects, by opcode and kind; filled by request.ts and reply.ts. */
+  /** Cached request and reply objects, by opcode; filled by request.ts and reply.ts. */
   readonly requests: unknown[] = new Array(OPCODE_LIMIT)
-  readonly replies: Record<string, unknown> = {}
+  readonly replies: unknown[] = new Array(OPCODE_LIMIT)
 
   /**
    * @param block the memory of both request and reply
@@ -218,7 +218,7 @@ export class Exchange {
     if (operation.data) {
       if (this.dataLength < this.announcedDataLength(operation.opcode)) return -EINVAL
     }
-    if (REPLY_GOES_TO_DATA_AREA[operation.reply]) {
+    if (operation.bulkReply) {
       const place = end <= this.dataArea
         ? this.dataArea
         : ((end + this.extensionsLength + OUT_HEADER_SIZE + 7) & ~7)
@@ -244,9 +244,10 @@ export class Exchange {
   }
 
   private findNul(start: number, end: number): number {
-    if (start >= end) return -1
-    const nul = this.block.u8.indexOf(0, start)
-    return nul >= 0 && nul < end ? nul : -1
+    // Names are short: a loop is done before TypedArray's indexOf has begun.
+    const { u8 } = this.block
+    for (let at = start; at < end; at++) if (u8[at] === 0) return at
+    return -1
   }
 
   /**
@@ -278,8 +279,6 @@ export class Exchange {
 
 /** Bytes that `replyArea` must offer: the out header and the largest fixed reply (fuse_statx_out). */
 export const REPLY_AREA_SIZE = 512
-
-const REPLY_GOES_TO_DATA_AREA: Readonly<Record<string, boolean>> = { data: true, dirents: true, xattr: true, ioctl: true }
 
 for (const size of Object.values(REPLY_SIZE)) {
   if (size + OUT_HEADER_SIZE > REPLY_AREA_SIZE) throw new Error('REPLY_AREA_SIZE is too small')

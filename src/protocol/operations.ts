@@ -29,6 +29,12 @@ export interface Operation {
   /** Bytes after those. */
   readonly data: boolean
   readonly reply: ReplyKind
+  /** Bytes of the reply's fixed part. */
+  readonly replySize: number
+  /** Whether the reply may be as large as a transfer, and so goes where bulk data go. */
+  readonly bulkReply: boolean
+  /** Whether the reply holds a fuse_open_out. */
+  readonly opens: boolean
   /** First protocol minor that has it. */
   readonly since: number
 }
@@ -121,9 +127,20 @@ const ROWS: readonly Row[] = [
   ['FUSE_COPY_FILE_RANGE_64', s.fuse_copy_file_range_in,  0, false, 'copied', 45],
 ]
 
+const BULK_REPLIES: ReadonlySet<ReplyKind> = new Set(['data', 'dirents', 'xattr', 'ioctl'])
+
 /** All requests, in the order of their opcodes. */
 export const OPERATIONS: readonly Operation[] = ROWS.map(([name, args, names, data, reply, since = 31]) => ({
-  name, opcode: FuseOpcode[name], args, names, data, reply, since,
+  name,
+  opcode: FuseOpcode[name],
+  args,
+  names,
+  data,
+  reply,
+  replySize: REPLY_SIZE[reply],
+  bulkReply: BULK_REPLIES.has(reply),
+  opens: reply === 'open' || reply === 'create',
+  since,
 }))
 
 /** One more than the largest opcode of a mounted file system: the size of tables by opcode. */

@@ -90,10 +90,13 @@ export class View {
 
   /** Moves the view. @param offset bytes, a multiple of 4 */
   move(block: Block, offset: number): this {
-    this.u8 = block.u8
-    this.u16 = block.u16
-    this.u32 = block.u32
-    this.i32 = block.i32
+    // A view mostly stays in its exchange's block.
+    if (this.u32 !== block.u32) {
+      this.u8 = block.u8
+      this.u16 = block.u16
+      this.u32 = block.u32
+      this.i32 = block.i32
+    }
     this.word = offset >>> 2
     return this
   }

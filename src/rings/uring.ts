@@ -5,7 +5,8 @@
  *
  * An entry has a page for the headers and a payload as large as the largest transfer; both stay
  * registered with the kernel. Submission and completion queues are shared memory, read and written
- * here in place. FORGET, INTERRUPT and notifications still go over /dev/fuse: a DeviceRing must run
+ * here in place, without atomics: the kernel touches them only while this thread is in a system call
+ * or interrupted, as there is no kernel thread that polls. FORGET, INTERRUPT and notifications still go over /dev/fuse: a DeviceRing must run
  * beside. The kernel uses the rings once every queue (one per possible CPU) has an entry.
  *
  * Linux: Documentation/filesystems/fuse-io-uring.rst, io_uring(7)
@@ -36,13 +37,18 @@ const IORING_OP_URING_CMD = 46
 const IOSQE_FIXED_FILE = 1
 const IORING_SETUP_CQSIZE = 1 << 3
 const IORING_SETUP_SUBMIT_ALL = 1 << 7
+const IORING_SETUP_COOP_TASKRUN = 1 << 8
 const IORING_SETUP_SQE128 = 1 << 10
 const IORING_SETUP_SINGLE_ISSUER = 1 << 12
-const IORING_SETUP_DEFER_TASKRUN = 1 << 13
 const IORING_ENTER_GETEVENTS = 1
 const IORING_OFF_SQES = 0x10000000
 const SQE_BYTES = 128
 const SQE_WORDS = SQE_BYTES / 4
+// Word offsets in struct io_uring_sqe: `cmd_op`, `user_data`, and the struct fuse_uring_cmd_req in `cmd`
+const SQE_COMMAND = 2
+const SQE_USER_DATA = 8
+const SQE_COMMIT_ID = 14
+const SQE_QUEUE = 16
 const CQE_WORDS = 4
 
 // Word offsets in struct io_uring_params
@@ -145,8 +151,9 @@ export class UringRing implements ExchangeOwner {
     const sqEntries = 2 ** Math.ceil(Math.log2(Math.max(count, 1)))
     params.u32[PARAMS_CQ_ENTRIES] = sqEntries * 2
     params.u32[PARAMS_FLAGS] = IORING_SETUP_SQE128 | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE
-      // Deferred work is cheapest, but done only when asked for: epoll would not tell of it.
-      | (options.blocking ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN : 0)
+      // Deferred task work would save a little of each sleep, but come with the next call only: neither
+      // would epoll tell of it, nor would a look after submitting find the next request.
+      | IORING_SETUP_COOP_TASKRUN | (options.blocking ? IORING_SETUP_SINGLE_ISSUER : 0)
     this.fd = native.uringSetup(sqEntries, params, 0)
     if (this.fd < 0) throw new UringUnavailableError('io_uring_setup', this.fd)
     try {
@@ -181,7 +188,8 @@ export class UringRing implements ExchangeOwner {
         )
         exchange.owner = this
         this.exchanges.push(exchange)
-        this.prepare(exchange, FuseUringCmd.FUSE_IO_URING_CMD_REGISTER, 0, 0)
+        this.command(this.tail, FuseUringCmd.FUSE_IO_URING_CMD_REGISTER)
+        this.prepare(exchange, 0, 0)
         native.uringPlaceBuffers(
           this.queue, ((this.tail - 1) & this.sqMask) * SQE_BYTES, page + IOVECS, this.memory,
           page, fuse_uring_req_header.size, exchange.payload, payloadLength,
@@ -206,9 +214,13 @@ export class UringRing implements ExchangeOwner {
     // What can't be registered completes at once.
     const { i32 } = this.rings
     const head = i32[this.cqHead]
-    if (Atomics.load(i32, this.cqTail) !== head) {
+    if (i32[this.cqTail] !== head) {
       const result = i32[this.cqEntries + (head & this.cqMask) * CQE_WORDS + 2]
       if (result < 0) throw new UringUnavailableError('registering a ring entry', result)
+    }
+    // From now on all that a submission says is which reply it commits.
+    for (let slot = 0; slot <= this.sqMask; slot++) {
+      this.command(slot, FuseUringCmd.FUSE_IO_URING_CMD_COMMIT_AND_FETCH)
     }
   }
 
@@ -228,7 +240,7 @@ export class UringRing implements ExchangeOwner {
         result = this.submit(1)
       } else {
         if (this.toSubmit > 0) result = this.submit(0)
-        if (Atomics.load(i32, this.cqTail) !== i32[this.cqHead]) {
+        if (i32[this.cqTail] !== i32[this.cqHead]) {
           misses = 0
         } else {
           if (++misses >= MISSES) {
@@ -294,12 +306,12 @@ export class UringRing implements ExchangeOwner {
     const { i32, u32 } = rings
     this.draining = true
     let head = i32[this.cqHead]
-    while (head !== Atomics.load(i32, this.cqTail)) {
+    while (head !== i32[this.cqTail]) {
       const completion = this.cqEntries + (head & this.cqMask) * CQE_WORDS
       const entry = u32[completion]
       const result = i32[completion + 2]
       head = (head + 1) | 0
-      Atomics.store(i32, this.cqHead, head)
+      i32[this.cqHead] = head
       if (result < 0) {
         if (result === -ENOTCONN) this.end = 'unmounted'
         else if (result === -ECONNABORTED) this.end = 'aborted'
@@ -341,44 +353,37 @@ export class UringRing implements ExchangeOwner {
     u32[word] = OUT_HEADER_SIZE
     i32[word + 1] = exchange.error
     u32[word + PAYLOAD_SIZE_WORD] = length
-    this.prepare(
-      exchange, FuseUringCmd.FUSE_IO_URING_CMD_COMMIT_AND_FETCH, u32[word + COMMIT_ID_WORD], u32[word + COMMIT_ID_WORD + 1],
-    )
+    this.prepare(exchange, u32[word + COMMIT_ID_WORD], u32[word + COMMIT_ID_WORD + 1])
   }
 
-  /** Fills the next submission queue entry with a FUSE command about a ring entry. */
-  private prepare(exchange: UringExchange, command: number, commitLow: number, commitHigh: number): void {
+  /** Makes a submission queue entry a FUSE command, whatever was there. @param slot its number, or more by whole rounds */
+  private command(slot: number, command: number): void {
+    const { u32 } = this.queue
+    const at = (slot & this.sqMask) * SQE_WORDS
+    u32.fill(0, at, at + SQE_WORDS)
+    u32[at] = IORING_OP_URING_CMD | (IOSQE_FIXED_FILE << 8)
+    u32[at + SQE_COMMAND] = command
+  }
+
+  /** Fills in what differs from one command to the next, in the next submission queue entry. */
+  private prepare(exchange: UringExchange, commitLow: number, commitHigh: number): void {
     const { u32 } = this.queue
     const at = (this.tail & this.sqMask) * SQE_WORDS
-    u32[at] = IORING_OP_URING_CMD | (IOSQE_FIXED_FILE << 8)
-    u32[at + 1] = 0
-    u32[at + 2] = command
-    u32[at + 3] = 0
-    u32[at + 4] = 0
-    u32[at + 5] = 0
-    u32[at + 6] = 0
-    u32[at + 7] = 0
-    u32[at + 8] = exchange.entry
-    u32[at + 9] = 0
-    u32[at + 10] = 0
-    u32[at + 11] = 0
-    // struct fuse_uring_cmd_req: flags, commit_id, qid
-    u32[at + 12] = 0
-    u32[at + 13] = 0
-    u32[at + 14] = commitLow
-    u32[at + 15] = commitHigh
-    u32[at + 16] = exchange.queue
-    u32[at + 17] = 0
+    u32[at + SQE_USER_DATA] = exchange.entry
+    u32[at + SQE_COMMIT_ID] = commitLow
+    u32[at + SQE_COMMIT_ID + 1] = commitHigh
+    u32[at + SQE_QUEUE] = exchange.queue
     this.tail = (this.tail + 1) | 0
     this.toSubmit++
   }
 
   private publish(): void {
-    Atomics.store(this.rings.i32, this.sqTail, this.tail)
+    this.rings.i32[this.sqTail] = this.tail
   }
 
   private submit(minComplete: number): number {
-    const submitted = native.uringEnter(this.fd, this.toSubmit, minComplete, IORING_ENTER_GETEVENTS)
+    const flags = minComplete > 0 ? IORING_ENTER_GETEVENTS : 0
+    const submitted = native.uringEnter(this.fd, this.toSubmit, minComplete, flags)
     if (submitted > 0) this.toSubmit -= submitted
     return submitted
   }

@@ -82,7 +82,7 @@ function checkMemory(exchange: Exchange, message: Uint8Array, blank: Uint8Array)
   untouched(end, bulk ? dataStart - OUT_HEADER_SIZE : exchange.block.length)
   if (answered && bulk && !failed) {
     // A handler may have filled the room that it was offered and then answered less.
-    const { capacity } = exchange.replies[exchange.operation!.reply] as { capacity: number }
+    const { capacity } = exchange.replies[exchange.opcode] as { capacity: number }
     untouched(Math.max(end, replyEnd, exchange.reply + capacity), exchange.block.length)
   }
   const untilReply = (bulk && !failed ? exchange.reply - OUT_HEADER_SIZE : dataStart) - header

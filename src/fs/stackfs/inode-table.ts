@@ -13,7 +13,8 @@
  *
  * A descriptor may be closed only when nobody is using it. Each worker therefore publishes the
  * entries that its present request uses ("hazards"); closing skips those. FORGET needs no such
- * care: the kernel sends it when no request on the inode is left.
+ * care: the kernel sends it when no request on the inode is left. A worker also publishes the few
+ * entries that it used last ("recent"), and finds those again without taking a lock.
  *
  * A worker that dies inside a critical section leaves its lock taken; `recover` releases it and
  * rebuilds the shard's chains from the entries, which are marked used before they are linked and
@@ -34,6 +35,9 @@ const CLOCK_HAND = 5
 const MAX_WORKERS = 1024
 /** Descriptors that one request may use at once: rename's two parents and the inode it replaces, and spares. */
 export const HAZARDS_PER_WORKER = 4
+/** Entries that a worker finds without a lock, by the low bits of their nodeids; a power of two. */
+const RECENT_PER_WORKER = 16
+const PUBLISHED_PER_WORKER = HAZARDS_PER_WORKER + RECENT_PER_WORKER
 const MAX_DEVICES = 255
 
 const HEADER_WORDS = 16
@@ -143,6 +147,7 @@ export class InodeTable {
   private readonly entries: number
   private readonly owner: number
   private readonly myHazards: number
+  private readonly myRecent: number
 
   /**
    * Reserves a table's memory.
@@ -164,7 +169,7 @@ export class InodeTable {
   }
 
   private static fixedWords(): number {
-    return HEADER_WORDS + (MAX_DEVICES + 1) * 4 + MAX_WORKERS * HAZARDS_PER_WORKER + SHARDS * SHARD_WORDS
+    return HEADER_WORDS + (MAX_DEVICES + 1) * 4 + MAX_WORKERS * PUBLISHED_PER_WORKER + SHARDS * SHARD_WORDS
   }
 
   /** @param worker the worker's number, from 0; a worker that replaces a dead one takes its number */
@@ -175,11 +180,12 @@ export class InodeTable {
     this.perShard = memory.capacity / SHARDS
     this.devices = HEADER_WORDS
     this.hazards = this.devices + (MAX_DEVICES + 1) * 4
-    this.shards = this.hazards + MAX_WORKERS * HAZARDS_PER_WORKER
+    this.shards = this.hazards + MAX_WORKERS * PUBLISHED_PER_WORKER
     this.buckets = this.shards + SHARDS * SHARD_WORDS
     this.entries = this.buckets + memory.capacity
     this.owner = worker + 1
-    this.myHazards = this.hazards + worker * HAZARDS_PER_WORKER
+    this.myHazards = this.hazards + worker * PUBLISHED_PER_WORKER
+    this.myRecent = this.myHazards + HAZARDS_PER_WORKER
     for (let known = this.words[WORKERS]; known <= worker;) {
       known = Atomics.compareExchange(this.words, WORKERS, known, worker + 1)
     }
@@ -342,6 +348,18 @@ export class InodeTable {
    */
   fdOf(low: number, high: number, hazard: number, identity: Identity): number {
     const { words } = this
+    const recent = this.myRecent + (low & (RECENT_PER_WORKER - 1))
+    const candidate = words[recent] - 1
+    if (candidate >= 0) {
+      // The descriptor first: an entry that was given to another inode had its new nodeid before its
+      // new descriptor. While it is published here it loses its descriptor to a FORGET only.
+      const at = this.at(candidate)
+      const fd = Atomics.load(words, at + FD) - 1
+      if (fd >= 0 && words[at + ID_LOW] === (low | 0) && words[at + ID_HIGH] === (high | 0)) {
+        words[this.myHazards + hazard] = candidate + 1
+        return fd
+      }
+    }
     const h = hash(low, high)
     const shard = h % SHARDS
     const lockWord = this.shards + shard * SHARD_WORDS + LOCK
@@ -354,6 +372,8 @@ export class InodeTable {
       words[at + FLAGS] |= REFERENCED
       // Published before the lock is released: who closes looks at hazards while holding it.
       Atomics.store(words, this.myHazards + hazard, entry + 1)
+      // What was there before may be in use under a hazard: that one is published already.
+      Atomics.store(words, recent, entry + 1)
       if (fd < 0) this.readIdentity(at, identity)
     }
     unlock(words, lockWord)
@@ -394,7 +414,7 @@ export class InodeTable {
 
   /** This worker's request is over: nothing it used is needed any more. */
   clearHazards(): void {
-    for (let i = 0; i < HAZARDS_PER_WORKER; i++) Atomics.store(this.words, this.myHazards + i, 0)
+    for (let i = 0; i < PUBLISHED_PER_WORKER; i++) Atomics.store(this.words, this.myHazards + i, 0)
   }
 
   /**
@@ -459,7 +479,7 @@ export class InodeTable {
   }
 
   private isHazarded(entry: number): boolean {
-    const end = this.hazards + Atomics.load(this.words, WORKERS) * HAZARDS_PER_WORKER
+    const end = this.hazards + Atomics.load(this.words, WORKERS) * PUBLISHED_PER_WORKER
     for (let i = this.hazards; i < end; i++) {
       if (Atomics.load(this.words, i) === entry + 1) return true
     }
@@ -533,8 +553,8 @@ export class InodeTable {
   recover(worker: number): void {
     const { words } = this
     const dead = worker + 1
-    for (let i = 0; i < HAZARDS_PER_WORKER; i++) {
-      Atomics.store(words, this.hazards + worker * HAZARDS_PER_WORKER + i, 0)
+    for (let i = 0; i < PUBLISHED_PER_WORKER; i++) {
+      Atomics.store(words, this.hazards + worker * PUBLISHED_PER_WORKER + i, 0)
     }
     Atomics.compareExchange(words, DEVICE_LOCK, dead, 0)
     for (let shard = 0; shard < SHARDS; shard++) {
