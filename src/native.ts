@@ -107,7 +107,7 @@ type RegisterCallName =
   | 'makePrivate' | 'mountSetAttr' | 'receiveFd' | 'socketPair'
   | 'bpf' | 'bpfClose' | 'bpfDuplicate' | 'bpfReplace' | 'bpfPlaceholder' | 'perfEventOpen'
   | 'bpfMapOpen' | 'bpfMapClose' | 'bpfMapElement'
-  | 'uringSetup' | 'uringEnter' | 'uringRegisterFile' | 'uringPlaceBuffers'
+  | 'uringSetup' | 'uringEnter' | 'uringRegisterRing' | 'uringRegisterFile' | 'uringPlaceBuffers'
 
 type Addon = Record<RegisterCallName, RegisterCall> & {
   readonly registers: Int32Array
@@ -1226,6 +1226,17 @@ export function uringEnter(fd: number, toSubmit: number, minComplete: number, fl
   registers[3] = minComplete
   registers[4] = flags
   addon.uringEnter()
+  return registers[RESULT]
+}
+
+/**
+ * Makes the ring known to the calling thread by an index, which its `uringEnter` may take in place of the descriptor,
+ * with IORING_ENTER_REGISTERED_RING: the kernel then need not look the file up. io_uring_register(2)
+ * @returns the index
+ */
+export function uringRegisterRing(fd: number): number {
+  registers[1] = fd
+  addon.uringRegisterRing()
   return registers[RESULT]
 }
 

@@ -361,9 +361,15 @@ export class Dispatcher {
     }
     // Not every thenable keeps a promise's rules (settles once, later); Promise.resolve sees to it.
     Promise.resolve(result).then(
-      (value) => { this.answered(exchange, reply, value) },
-      (error) => { this.failed(exchange, error) },
-    ).then(finish, finish)
+      (value) => {
+        this.answered(exchange, reply, value)
+        finish()
+      },
+      (error) => {
+        this.failed(exchange, error)
+        finish()
+      },
+    )
   }
 
   private answered(exchange: Exchange, reply: Reply, result: unknown): Outcome {

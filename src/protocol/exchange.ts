@@ -112,7 +112,9 @@ export class Exchange {
     readonly dataArea: number,
     /** End of the memory that is this exchange's. */
     private readonly limit: number = block.length,
-  ) {}
+  ) {
+    this.reply = replyArea + OUT_HEADER_SIZE
+  }
 
   get uniqueLow(): number {
     return this.block.u32[(this.header >>> 2) + 2]
@@ -163,6 +165,11 @@ export class Exchange {
     const end = payload + payloadLength - extensions
     this.extensions = end
     this.extensionsLength = extensions
+    // Where the request leaves the payload alone, the reply goes there at once.
+    if (payloadLength === 0) {
+      this.reply = payload
+      this.replyCapacity = this.limit - payload
+    }
     return this.parsePayload(operation, this.expectedArgsSize(operation, dialect, 64), payload, end)
   }
 

@@ -85,6 +85,9 @@ export class DeviceRing implements ExchangeOwner {
   private replyOpcode = 0
   private rejected = false
   private poller: native.Poller | null = null
+  /** Requests served in this turn of the event loop, and when the turn is to end, as performance.now() has it. */
+  private served = 0
+  private deadline = 0
   private onEnd: ((end: RingEnd) => void) | null = null
   /** Called when the last awaited answer has been sent. */
   onAnswered: (() => void) | null = null
@@ -111,24 +114,25 @@ export class DeviceRing implements ExchangeOwner {
     native.setNonBlocking(fd, false)
     const exchange = this.take()
     const { block } = exchange
-    let replyOffset = 0
     let replyLength = 0
     for (;;) {
       if (stop[0] !== 0) {
-        if (replyLength > 0) this.write(block, replyOffset, replyLength)
+        if (replyLength > 0) this.write(exchange, replyLength)
         this.give(exchange)
         return 'stopped'
       }
       if (standby !== null) {
         if (!standby.mayRead) {
-          if (replyLength > 0) this.write(block, replyOffset, replyLength)
+          if (replyLength > 0) this.write(exchange, replyLength)
           replyLength = 0
           standby.wait(stop)
           continue
         }
         standby.reading()
       }
-      const received = native.replyAndReceive(fd, block, replyOffset, replyLength, REQUEST_AREA, capacity)
+      const received = native.replyAndReceive(
+        fd, block, exchange.reply - OUT_HEADER_SIZE, replyLength, REQUEST_AREA, capacity,
+      )
       if (replyLength > 0 && native.result.write < 0) this.replyRefused(native.result.write)
       replyLength = 0
       if (standby !== null) standby.serving()
@@ -141,7 +145,6 @@ export class DeviceRing implements ExchangeOwner {
       const outcome = server.receive(exchange, REQUEST_AREA, received)
       if (outcome === Outcome.Ready) {
         replyLength = this.prepareReply(exchange)
-        replyOffset = exchange.reply - OUT_HEADER_SIZE
       } else if (outcome === Outcome.Pending) {
         return 'pending'
       }
@@ -154,7 +157,7 @@ export class DeviceRing implements ExchangeOwner {
    */
   runInEventLoop(onEnd: (end: RingEnd) => void): void {
     this.onEnd = onEnd
-    this.poller = native.pollReadable(this.fd, (status) => this.drain(status !== 0))
+    this.poller = native.pollReadable(this.fd, (status) => this.turn(status !== 0))
   }
 
   /** Ends `runInEventLoop`: no further request is taken, `onEnd` is not called. */
@@ -176,20 +179,33 @@ export class DeviceRing implements ExchangeOwner {
     for (const exchange of this.idle.splice(0)) native.release(exchange.block)
   }
 
-  /** Reads and serves until nothing is left, or it is the event loop's turn again: the poller calls back then. */
-  private drain(hungUp: boolean): void {
+  /** The descriptor is readable: a turn of this ring in its event loop. */
+  private turn(hungUp: boolean): void {
+    this.served = 0
+    this.deadline = performance.now() + BATCH_MILLISECONDS
+    // Answers that are still awaited now take their time: meanwhile others may have more to ask.
+    const crowded = this.server.pendingCount > 0
+    this.drain(this.take(), 0, crowded, hungUp)
+  }
+
+  /**
+   * Reads and serves until nothing is left, or it is the event loop's turn again: the poller calls back then.
+   * @param exchange takes the first request; holds the reply that goes out before
+   * @param replyLength bytes of that reply, 0 for none
+   * @param crowded whether to go on reading while an answer is awaited. Otherwise its completion does, most often
+   *   in this very turn: then no read is in vain, and the event loop not asked for what is already there.
+   */
+  private drain(exchange: DeviceExchange, replyLength: number, crowded: boolean, hungUp: boolean): void {
     const { fd, server, stop, capacity } = this
-    let exchange = this.take()
-    let replyOffset = 0
-    let replyLength = 0
     let end: RingEnd | null = null
-    const deadline = performance.now() + BATCH_MILLISECONDS
-    for (let count = 1; hungUp || count <= BATCH_REQUESTS; count++) {
+    while (hungUp || this.hasTurn()) {
       if (stop[0] !== 0) {
         end = 'stopped'
         break
       }
-      const received = native.replyAndReceive(fd, exchange.block, replyOffset, replyLength, REQUEST_AREA, capacity)
+      const received = native.replyAndReceive(
+        fd, exchange.block, exchange.reply - OUT_HEADER_SIZE, replyLength, REQUEST_AREA, capacity,
+      )
       if (replyLength > 0 && native.result.write < 0) this.replyRefused(native.result.write)
       replyLength = 0
       if (received < 0) {
@@ -205,15 +221,20 @@ export class DeviceRing implements ExchangeOwner {
       const outcome = server.receive(exchange, REQUEST_AREA, received)
       if (outcome === Outcome.Ready) {
         replyLength = this.prepareReply(exchange)
-        replyOffset = exchange.reply - OUT_HEADER_SIZE
       } else if (outcome === Outcome.Pending) {
+        if (!crowded && !hungUp) return
         exchange = this.take()
       }
-      if (count % CLOCK_INTERVAL === 0 && performance.now() > deadline && !hungUp) break
     }
-    if (replyLength > 0) this.write(exchange.block, replyOffset, replyLength)
+    if (replyLength > 0) this.write(exchange, replyLength)
     this.give(exchange)
     if (end !== null) this.ended(end)
+  }
+
+  /** Counts a request. @returns false when it is the event loop's turn */
+  private hasTurn(): boolean {
+    const served = this.served++
+    return served < BATCH_REQUESTS && (served % CLOCK_INTERVAL !== 0 || performance.now() <= this.deadline)
   }
 
   private ended(end: RingEnd): void {
@@ -225,9 +246,11 @@ export class DeviceRing implements ExchangeOwner {
   /** Sends the reply of an exchange that was pending. */
   complete(exchange: DeviceExchange): void {
     const length = this.prepareReply(exchange)
-    this.write(exchange.block, exchange.reply - OUT_HEADER_SIZE, length)
+    const last = this.server.pendingCount === 0
+    if (last && this.poller !== null && this.onAnswered === null) return this.drain(exchange, length, false, false)
+    this.write(exchange, length)
     this.give(exchange)
-    if (this.server.pendingCount === 0) this.onAnswered?.()
+    if (last) this.onAnswered?.()
   }
 
   private prepareReply(exchange: DeviceExchange): number {
@@ -240,8 +263,8 @@ export class DeviceRing implements ExchangeOwner {
     return length
   }
 
-  private write(block: Block, offset: number, length: number): void {
-    const written = native.write(this.fd, block, offset, length)
+  private write(exchange: DeviceExchange, length: number): void {
+    const written = native.write(this.fd, exchange.block, exchange.reply - OUT_HEADER_SIZE, length)
     if (written < 0) this.replyRefused(written)
   }
 

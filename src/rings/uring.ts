@@ -6,8 +6,9 @@
  * An entry has a page for the headers and a payload as large as the largest transfer; both stay
  * registered with the kernel. Submission and completion queues are shared memory, read and written
  * here in place, without atomics: the kernel touches them only while this thread is in a system call
- * or interrupted, as there is no kernel thread that polls. FORGET, INTERRUPT and notifications still go over /dev/fuse: a DeviceRing must run
- * beside. The kernel uses the rings once every queue (one per possible CPU) has an entry.
+ * or interrupted, as there is no kernel thread that polls. FORGET, INTERRUPT and notifications still
+ * go over /dev/fuse: a DeviceRing must run beside. The kernel uses the rings once every queue (one
+ * per possible CPU) has an entry.
  *
  * Linux: Documentation/filesystems/fuse-io-uring.rst, io_uring(7)
  */
@@ -41,6 +42,7 @@ const IORING_SETUP_COOP_TASKRUN = 1 << 8
 const IORING_SETUP_SQE128 = 1 << 10
 const IORING_SETUP_SINGLE_ISSUER = 1 << 12
 const IORING_ENTER_GETEVENTS = 1
+const IORING_ENTER_REGISTERED_RING = 1 << 4
 const IORING_OFF_SQES = 0x10000000
 const SQE_BYTES = 128
 const SQE_WORDS = SQE_BYTES / 4
@@ -125,6 +127,9 @@ export class UringRing implements ExchangeOwner {
   private readonly cqTail: number
   private readonly cqMask: number
   private readonly cqEntries: number
+  /** How this thread names the ring to the kernel: by its descriptor, or by the index that it was registered with. */
+  private enterFd: number
+  private enterFlags = 0
   /** Our tail of the submission queue, and how much of it the kernel has not taken yet. */
   private tail = 0
   private toSubmit = 0
@@ -156,6 +161,7 @@ export class UringRing implements ExchangeOwner {
       | IORING_SETUP_COOP_TASKRUN | (options.blocking ? IORING_SETUP_SINGLE_ISSUER : 0)
     this.fd = native.uringSetup(sqEntries, params, 0)
     if (this.fd < 0) throw new UringUnavailableError('io_uring_setup', this.fd)
+    this.enterFd = this.fd
     try {
       const registered = native.uringRegisterFile(this.fd, device)
       if (registered < 0) throw new UringUnavailableError('io_uring_register', registered)
@@ -207,6 +213,11 @@ export class UringRing implements ExchangeOwner {
    * @throws UringUnavailableError
    */
   register(): void {
+    const index = native.uringRegisterRing(this.fd)
+    if (index >= 0) {
+      this.enterFd = index
+      this.enterFlags = IORING_ENTER_REGISTERED_RING
+    }
     this.publish()
     const count = this.toSubmit
     const submitted = this.submit(0)
@@ -382,8 +393,8 @@ export class UringRing implements ExchangeOwner {
   }
 
   private submit(minComplete: number): number {
-    const flags = minComplete > 0 ? IORING_ENTER_GETEVENTS : 0
-    const submitted = native.uringEnter(this.fd, this.toSubmit, minComplete, flags)
+    const flags = minComplete > 0 ? this.enterFlags | IORING_ENTER_GETEVENTS : this.enterFlags
+    const submitted = native.uringEnter(this.enterFd, this.toSubmit, minComplete, flags)
     if (submitted > 0) this.toSubmit -= submitted
     return submitted
   }
