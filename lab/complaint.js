@@ -21,6 +21,7 @@ const complaints = [
   /INFO: (possible|trying to register|suspicious|lockdep)/,
   /DEBUG_LOCKS_WARN_ON/,
   /kmemleak: [1-9]\d* new suspected memory leaks/,
+  /^unreferenced object 0x/,
   /UBSAN: /,
   /refcount_t: /,
   /list_(add|del) corruption/,

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { progress } from './cache.js'
 import { run } from './command.js'
+import { debugKernel } from './debug-kernel.js'
 import { boot, bootInteractively } from './guest.js'
 import { jobArchive, nodeDisk, releaseKernel, rootDisk } from './image.js'
 import { initramfs } from './initramfs.js'
@@ -126,7 +127,7 @@ async function runGuest(values) {
   if (words.length > 0 && !statSync(words[0]).isFile()) throw new Usage(`${words[0]} is no file`)
 
   const disks = [await rootDisk(), await nodeDisk()]
-  const kernel = await releaseKernel()
+  const kernel = values.kernel === 'debug' ? await debugKernel() : await releaseKernel()
   if (!values['without-module']) {
     files.push([await efuseModule(kernel), `/lib/modules/${kernel.version}/updates/efuse.ko`])
   }

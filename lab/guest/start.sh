@@ -26,5 +26,13 @@ ended=$?
 if [ -s /run/lab/collect ]; then
 	/usr/bin/tar -cf "$files" --ignore-failed-read -C / -T /run/lab/collect
 fi
+if [ -e /sys/kernel/debug/kmemleak ]; then
+	# What is not found twice is no leak, only on its way (Documentation/dev-tools/kmemleak.rst).
+	for round in 1 2; do
+		echo scan >/sys/kernel/debug/kmemleak
+		sleep 5
+	done
+	cat /sys/kernel/debug/kmemleak >/dev/ttyS0
+fi
 echo "exit $ended" >"$status"
 exec busybox poweroff -f

@@ -3,11 +3,11 @@
 import { existsSync, readFileSync, readlinkSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { efuse, exit, place, processesOf, procMounts, ROOT, run, said, skip, startEfuse, TYPE } from './support.js'
+import { efuse, exit, PATIENCE, place, processesOf, procMounts, ROOT, run, said, skip, startEfuse, TYPE } from './support.js'
 
 if (skip) t.plan(0, skip)
 
-t.setTimeout(180_000)
+t.setTimeout(180_000 * PATIENCE)
 
 const ONE_LINE = /^efuse: .+\n$/
 

@@ -9,11 +9,11 @@ import type * as request from '../../src/protocol/request.js'
 import { mount } from '../../src/mount/mount.js'
 import { maxPagesLimit } from '../../src/mount/settings.js'
 import { Texts } from './filesystem.js'
-import { place, procMounts, run, skip, startScript, TYPE } from './support.js'
+import { PATIENCE, place, procMounts, run, skip, startScript, TYPE } from './support.js'
 
 if (skip) t.plan(0, skip)
 
-t.setTimeout(120_000)
+t.setTimeout(120_000 * PATIENCE)
 
 t.test('a file system is there when mount() resolves, and gone when unmount() does', async (t) => {
   const { mountpoint } = place(t)

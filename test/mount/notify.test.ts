@@ -9,11 +9,11 @@ import { FOPEN_KEEP_CACHE } from '../../src/protocol/constants.js'
 import type * as request from '../../src/protocol/request.js'
 import { mount, type Mount } from '../../src/mount/mount.js'
 import { Texts } from './filesystem.js'
-import { exit, place, ROOT, run, said, skip, startScript } from './support.js'
+import { exit, PATIENCE, place, ROOT, run, said, skip, startScript } from './support.js'
 
 if (skip) t.plan(0, skip)
 
-t.setTimeout(120_000)
+t.setTimeout(120_000 * PATIENCE)
 
 /** Cached for ever, unless the kernel is told. */
 const FOR_EVER = { attrTimeout: 3600, entryTimeout: 3600, negativeTimeout: 3600 }

@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parseOptions, splitOptions } from '../../src/mount/options.js'
 import { parseMountinfo } from '../../src/mount/mountinfo.js'
-import { efuse, place, processesOf, procMounts, ROOT, run, skip, TYPE } from './support.js'
+import { efuse, PATIENCE, place, processesOf, procMounts, ROOT, run, skip, TYPE } from './support.js'
 
-t.setTimeout(180_000)
+t.setTimeout(180_000 * PATIENCE)
 
 t.test('option strings become typed options', async (t) => {
   t.strictSame(splitOptions('a,b=c\\,d,,e\\\\f'), ['a', 'b=c,d', 'e\\f'])

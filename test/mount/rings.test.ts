@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
 import { queueCount } from '../../src/rings/uring.js'
-import { efuse, exit, place, procMounts, ROOT, run, said, skip, startEfuse, TYPE, type Place } from './support.js'
+import { efuse, exit, PATIENCE, place, procMounts, ROOT, run, said, skip, startEfuse, TYPE, type Place } from './support.js'
 
 if (skip) t.plan(0, skip)
 
-t.setTimeout(240_000)
+t.setTimeout(240_000 * PATIENCE)
 
 const PARAMETER = `/sys/module/${TYPE}/parameters/enable_uring`
 

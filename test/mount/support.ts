@@ -11,7 +11,9 @@ import { mountAt, mounts } from '../../src/mount/mountinfo.js'
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const EFUSE = join(ROOT, 'efuse.js')
-const COMMAND_TIMEOUT = 30_000
+/** How much slower than usual this machine may be: the lab's guests are emulated. */
+export const PATIENCE = Number(process.env.EFUSE_TEST_PATIENCE ?? 1)
+const COMMAND_TIMEOUT = 30_000 * PATIENCE
 
 /** Why these tests can't run here, or false. */
 export const skip: string | false = process.getuid!() !== 0

@@ -11,12 +11,12 @@ import { FuseError } from '../../src/fs/errors.js'
 import { mount } from '../../src/mount/mount.js'
 import { Texts } from './filesystem.js'
 import {
-  efuse, exit, place, processesOf, procMounts, ROOT, run, said, skip, startEfuse, startScript, type Result,
+  efuse, exit, PATIENCE, place, processesOf, procMounts, ROOT, run, said, skip, startEfuse, startScript, type Result,
 } from './support.js'
 
 if (skip) t.plan(0, skip)
 
-t.setTimeout(240_000)
+t.setTimeout(240_000 * PATIENCE)
 
 /** Mounts in a process of its own, which then does as `then` says. `m` is the mount. */
 async function mountedScript(mountpoint: string, then: string, options = ''): Promise<ChildProcess> {
