@@ -142,7 +142,7 @@ struct {
 	__uint(max_entries, 4096);
 } ring SEC(".maps");
 
-/* What the program is run with. */
+/* What the program is run with, in 8 bytes each, and what it sends. */
 struct request {
 	__u32 number;
 	__u32 records;
@@ -163,18 +163,21 @@ int jump(struct __sk_buff *packet)
 }
 
 
-SEC("syscall")
-int touch(struct request *request)
+SEC("raw_tp/sys_enter")
+int touch(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u32 zero = 0, one = 1, number = request->number;
-	__u64 wide = number;
-	struct key key = request->key;
+	struct request request = {.number = ctx->args[0], .records = ctx->args[1]};
+	__u32 zero = 0, one = 1, number = request.number;
+	__u64 wide = number, argument = ctx->args[2];
+	struct key key;
 	struct value *value, fresh = {};
 	__u64 *count;
 	__u32 *small;
 	void *map;
 	int touched = 0;
 
+	__builtin_memcpy(&key, &argument, sizeof(key));
+	request.key = key;
 	value = bpf_map_lookup_elem(&hash, &key);
 	if (value) {
 		value->count += number;
@@ -221,12 +224,12 @@ int touch(struct request *request)
 			touched |= 1 << 10;
 		}
 	}
-	for (__u32 i = 0; i < request->records && i < 1000; i++) {
+	for (__u32 i = 0; i < request.records && i < 1000; i++) {
 		struct request *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 
 		if (!record)
 			break;
-		*record = *request;
+		*record = request;
 		record->records = i;
 		/* Every third is thought better of. */
 		if (i % 3 == 2)

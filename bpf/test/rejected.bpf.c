@@ -7,7 +7,7 @@
 char LICENSE[] SEC("license") = "GPL";
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
@@ -34,14 +34,6 @@ int no_such_field(void *ctx)
 	struct task_struct *task = (void *)bpf_get_current_task();
 
 	return BPF_CORE_READ(task, no_such_member);
-}
-
-extern int no_such_kernel_function(int number) __ksym;
-
-SEC("?raw_tp/sys_enter")
-int no_such_function(void *ctx)
-{
-	return no_such_kernel_function(1);
 }
 
 SEC("?tp_btf/no_such_tracepoint_of_efuse")

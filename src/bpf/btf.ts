@@ -3,6 +3,7 @@
 import * as codec from './codec.js'
 import type { Codec, Member, Wide } from './codec.js'
 import type { Libbpf, Pointer } from './libbpf.js'
+import type { Owner } from './program.js'
 
 /** `BTF_KIND_*` of include/uapi/linux/btf.h. */
 const Kind = {
@@ -30,6 +31,7 @@ export interface Variable {
 
 /** The types of one object. */
 export class BtfTypes {
+  readonly #owner: Owner
   readonly #libbpf: Libbpf
   readonly #btf: Pointer
   /** Each type is looked at once, so that types which nest in themselves many times cost no more than their number. */
@@ -37,12 +39,14 @@ export class BtfTypes {
   readonly #underWay = new Set<number>()
 
   /** @param btf `struct btf *`, or null when the object has no types */
-  constructor(libbpf: Libbpf, btf: Pointer) {
-    this.#libbpf = libbpf
+  constructor(owner: Owner, btf: Pointer) {
+    this.#owner = owner
+    this.#libbpf = owner.libbpf
     this.#btf = btf
   }
 
   #ask(what: string, ...args: number[]): number {
+    this.#owner.needOpen()
     return this.#libbpf.functions[what](this.#btf, ...args)
   }
 

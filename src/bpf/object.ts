@@ -51,9 +51,13 @@ export class MapSettings {
   readonly #owner: Owner
   /** `struct bpf_map *`. */
   readonly at: Pointer
+  /** Numbers of its types. Loading may forget them, when the kernel does not want them. */
+  readonly types: { readonly key: number; readonly value: number }
 
+  /** Use `BpfObject.settings`. */
   constructor(owner: Owner, at: Pointer) {
     const { functions } = owner.libbpf
+    this.types = { key: functions.bpf_map__btf_key_type_id(at), value: functions.bpf_map__btf_value_type_id(at) }
     this.#owner = owner
     this.at = at
     this.name = owner.libbpf.string(functions.bpf_map__name(at))
@@ -61,7 +65,7 @@ export class MapSettings {
   }
 
   #get(what: string): number {
-    this.#owner.libbpf.alive()
+    this.#owner.needOpen()
     return this.#owner.libbpf.functions[what](this.at) >>> 0
   }
 
@@ -219,11 +223,12 @@ export class BpfObject {
         return link
       },
       forget: (link) => { this.#links.delete(link) },
+      needOpen: () => this.#needOpen(),
       needLoaded: () => this.#needLoaded(),
       needUnloaded: () => this.#needUnloaded(),
     }
     try {
-      this.#types = new BtfTypes(libbpf, f.bpf_object__btf(this.#at))
+      this.#types = new BtfTypes(this.#owner, f.bpf_object__btf(this.#at))
       for (let at = f.bpf_object__next_map(this.#at, 0); at !== 0; at = f.bpf_object__next_map(this.#at, at)) {
         const map = new MapSettings(this.#owner, at)
         this.#maps.set(map.name, map)
@@ -252,14 +257,9 @@ export class BpfObject {
     return dot < 0 ? map.name : map.name.slice(dot)
   }
 
-  #typeId(map: MapSettings, which: 'key' | 'value'): number {
-    return this.#libbpf.functions[`bpf_map__btf_${which}_type_id`](map.at)
-  }
-
   /** Bytes of a map's initial value in libbpf's memory. */
   #initial(map: MapSettings): DataView {
     const { libbpf } = this.#owner
-    libbpf.alive()
     return libbpf.allocated(new Uint8Array(8), (sizeAt) => {
       const at = libbpf.functions.bpf_map__initial_value(map.at, sizeAt)
       if (at === 0) throw new BpfError(`map ${map.name}: initial value`, EINVAL)
@@ -271,7 +271,7 @@ export class BpfObject {
   #variables(map: MapSettings, fixed: boolean): Section {
     let live: DataView | null = null
     return {
-      variables: this.#types.variables(this.#typeId(map, 'value'), this.#wide),
+      variables: this.#types.variables(map.types.value, this.#wide),
       memory: (write) => {
         this.#needOpen()
         if (!this.#loaded) return this.#initial(map)
@@ -282,9 +282,15 @@ export class BpfObject {
     }
   }
 
-  /** A map's definition, to be changed before `load`. @throws BpfError ENOENT */
+  /**
+   * A map's definition, to be changed before `load`.
+   *
+   * @param name as in C; a section's (`.bss`) too, whose map's own name has the object's before it
+   * @throws BpfError ENOENT
+   */
   settings(name: string): MapSettings {
     const found = this.#maps.get(name)
+      ?? (name.startsWith('.') ? [...this.#maps.values()].find((map) => this.#section(map) === name) : undefined)
     if (found !== undefined) return found
     throw new BpfError(`${this.name}: map ${name}`, ENOENT, `there are ${[...this.#maps.keys()].join(', ') || 'none'}`)
   }
@@ -307,13 +313,15 @@ export class BpfObject {
 
   /** A struct_ops by its variable's name. @throws BpfError ENOENT, EINVAL */
   structOps(name: string): StructOps {
+    this.#needOpen()
     const map = this.settings(name)
     if (map.type !== 'struct_ops') throw new BpfError(`map ${name}`, EINVAL, 'it is no struct_ops')
-    const codec = this.#types.codec(this.#typeId(map, 'value'), this.#wide)
+    const codec = this.#types.codec(map.types.value, this.#wide)
     const variables = (codec.members ?? []).map((member) =>
       ({ name: member.name, offset: member.bit >> 3, size: member.codec.size, codec: member.codec }))
     const memory = (write: boolean) => {
       if (write) this.#needUnloaded()
+      else this.#needOpen()
       return this.#initial(map)
     }
     return new StructOps(this.#owner, map.at, name, new BpfVariables(`struct_ops ${name}: member`, [{ variables, memory }]))
@@ -388,22 +396,23 @@ export class BpfObject {
   }
 
   /**
-   * A map, after `load`; keys and values as its BTF types say. The same one each time, with the first call's types.
+   * A map, after `load`, by the names that `settings` knows; keys and values as its BTF types say. The same one each
+   * time, with the first call's types.
    *
    * @throws BpfError ENOENT
    */
   map<K = any, V = any>(name: string, options: TypeOptions<K> = {}): BpfMap<K, V> {
     this.#needLoaded()
-    const known = this.#opened.get(name)
-    if (known !== undefined) return known
     const settings = this.settings(name)
+    const known = this.#opened.get(settings.name)
+    if (known !== undefined) return known
     const wide = options.wide ?? this.#wide
     const fd = this.#libbpf.call(`map ${name}`, () => this.#libbpf.functions.bpf_map__fd(settings.at))
     // A section's value is its variables, which have their own names: see `knobs` and `globals`.
     const section = this.#libbpf.functions.bpf_map__is_internal(settings.at) !== 0
-    const value = section ? undefined : this.#codec(options.value, this.#typeId(settings, 'value'), wide)
-    const map = new BpfMap<K, V>(name, fd, { key: this.#codec(options.key, this.#typeId(settings, 'key'), wide), value })
-    this.#opened.set(name, map)
+    const value = section ? undefined : this.#codec(options.value, settings.types.value, wide)
+    const map = new BpfMap<K, V>(name, fd, { key: this.#codec(options.key, settings.types.key, wide), value })
+    this.#opened.set(settings.name, map)
     return map
   }
 

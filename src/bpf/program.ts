@@ -41,8 +41,11 @@ export interface Owner {
   /** Takes a link in, to be closed with the object. */
   adopt(link: BpfLink): BpfLink
   forget(link: BpfLink): void
-  /** @throws BpfError EBADF when closed, EINVAL when not loaded */
+  /** Before every use of what libbpf has for the object. @throws BpfError EBADF when it is closed */
+  needOpen(): void
+  /** @throws BpfError EBADF, EINVAL when it is not loaded */
   needLoaded(): void
+  /** @throws BpfError EBADF, EPERM when it is loaded */
   needUnloaded(): void
 }
 
@@ -73,7 +76,7 @@ export class BpfProgram {
 
   /** Whether `load` loads it: true unless its section begins with `?`. */
   get autoload(): boolean {
-    this.#owner.libbpf.alive()
+    this.#owner.needOpen()
     return this.#owner.libbpf.functions.bpf_program__autoload(this.#at) !== 0
   }
 

@@ -43,7 +43,8 @@ export class BpfVariables {
   /** @throws BpfError ENOENT when there is no such variable */
   get<T = any>(name: string): T {
     const { section, variable } = this.#find(name)
-    return variable.codec.read(section.memory(false), variable.offset)
+    const { codec } = variable
+    return codec.read(this.#memory(name, section, variable, false), variable.offset)
   }
 
   /** Sets one variable, or several. @throws BpfError ENOENT, EPERM; TypeError, RangeError when a value does not fit */
@@ -53,8 +54,16 @@ export class BpfVariables {
     const given = typeof names === 'string' ? { [names]: value } : names
     for (const [name, one] of Object.entries(given)) {
       const { section, variable } = this.#find(name)
-      variable.codec.write(section.memory(true), variable.offset, one)
+      const { codec } = variable
+      codec.write(this.#memory(name, section, variable, true), variable.offset, one)
     }
     return this
+  }
+
+  /** Types and sections come from the object's file, which may be wrong about them. */
+  #memory(name: string, section: Section, { offset, codec }: Variable, write: boolean): DataView {
+    const view = section.memory(write)
+    if (offset + codec.size <= view.byteLength) return view
+    throw new BpfError(`${this.#what} ${name}`, osConstants.errno.EINVAL, 'it lies outside its section')
   }
 }
