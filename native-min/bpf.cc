@@ -445,6 +445,9 @@ Napi::Value CommandTable(const Napi::CallbackInfo& info) {
       Napi::Object field = Napi::Object::New(env);
       field.Set("name", pointers[i].name);
       field.Set("at", uint32_t{pointers[i].at});
+      field.Set("extent", static_cast<uint32_t>(pointers[i].extent));
+      field.Set("count", uint32_t{pointers[i].count});
+      field.Set("unit", uint32_t{pointers[i].unit});
       fields.Set(static_cast<uint32_t>(i), field);
     }
     row.Set("pointers", fields);

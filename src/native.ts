@@ -1284,7 +1284,14 @@ export interface BpfCommandRow {
   readonly descriptor: boolean
   /** Bytes of the struct that are known. */
   readonly end: number
-  readonly pointers: readonly { readonly name: string; readonly at: number }[]
+  /** `extent`, `count` and `unit` as in native-min/bpf_commands.h. */
+  readonly pointers: readonly {
+    readonly name: string
+    readonly at: number
+    readonly extent: number
+    readonly count: number
+    readonly unit: number
+  }[]
 }
 
 /**
