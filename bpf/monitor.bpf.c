@@ -16,7 +16,8 @@
  *   Addresses are used again at once.
  * - A killed process takes a request back that the server has not read yet, with no fuse_request_end. Its entry in
  *   `flights` stays until the address is used again; until then the reader sees that its thread is no more.
- * - Background requests over io_uring have an end only (as of Linux 6.18).
+ * - Background requests lose FR_BACKGROUND before their end over io_uring, and after it over /dev/fuse. FR_ASYNC,
+ *   which says that a function is called at the end, comes to the same and stays.
  * - FORGETs are no requests: neither tracepoint sees them. The kernel has a list of them, but no count.
  * - An aborted connection ends all of its requests, with ENOTCONN or ECONNABORTED.
  *
@@ -108,6 +109,7 @@ struct fuse_req___chan {
 
 enum fuse_req_flag {
 	FR_BACKGROUND = 2,
+	FR_ASYNC = 11,
 };
 
 /* Sets in `flights` and `makers`, entries of `watched`, less one: powers of two, set with the maps' sizes. */
@@ -162,9 +164,10 @@ static __always_inline struct fuse_chan *chan_of(struct fuse_req *req)
 	return ((struct fuse_req___chan *)req)->chan;
 }
 
+/* Whether nobody waits for a request. */
 static __always_inline __u32 is_background(struct fuse_req *req)
 {
-	return (req->flags >> bpf_core_enum_value(enum fuse_req_flag, FR_BACKGROUND)) & 1;
+	return (req->flags >> bpf_core_enum_value(enum fuse_req_flag, FR_ASYNC)) & 1;
 }
 
 /* The place of a request's connection; NO_PLACE when nobody watches it. */
@@ -262,21 +265,23 @@ static __always_inline void taken_back(struct monitor_flight *flight)
 		operation->interrupted++;
 }
 
-/* What is known of background requests when one of them ends, which the kernel subtracts afterwards. */
+/* What is known of background requests when one of them ends, which the kernel may still have to subtract. */
 static __always_inline void note_background(struct fuse_req *req, struct monitor_connection *connection)
 {
+	__u32 ending = (req->flags >> bpf_core_enum_value(enum fuse_req_flag, FR_BACKGROUND)) & 1;
+
 	if (has_chan()) {
 		struct fuse_chan *chan = chan_of(req);
 
-		connection->background = chan->num_background - 1;
-		connection->active = chan->active_background - 1;
+		connection->background = chan->num_background - ending;
+		connection->active = chan->active_background - ending;
 		connection->max_background = chan->max_background;
 		connection->congestion_threshold = chan->congestion_threshold;
 	} else {
 		struct fuse_conn *conn = req->fm->fc;
 
-		connection->background = conn->num_background - 1;
-		connection->active = conn->active_background - 1;
+		connection->background = conn->num_background - ending;
+		connection->active = conn->active_background - ending;
 		connection->max_background = conn->max_background;
 		connection->congestion_threshold = conn->congestion_threshold;
 	}
