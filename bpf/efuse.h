@@ -45,6 +45,9 @@
  * the server's context. begin sees FORGET as well (ctx->nlookup), which has no reply. What they return is not used.
  * Exceptions: INIT, interrupts, and replies to notifications.
  *
+ * Memory that calls are given is the stack or a map's value: the verifier wants to be able to write to it, even where
+ * a call only reads, so constants (.rodata) won't do.
+ *
  * select_queue chooses the io_uring queue of a request, out of ctx->nr_queues: EFUSE_QUEUE(n), or 0 for that of the
  * caller's CPU (ctx->cpu).
  */
@@ -99,6 +102,8 @@ struct efuse_ctx {
 	/* select_queue */
 	__u32 cpu;
 	__u32 nr_queues;
+	/* nothing: says to the verifier that no other struct will do */
+	void *genuine;
 };
 
 struct efuse_ops {
@@ -175,11 +180,12 @@ extern int bpf_efuse_reply_statfs(struct efuse_ctx *ctx, const void *statfs, __u
  * bpf_efuse_reply_size() says; bytes that were left out are zero. A READ that is shorter than asked for means the end
  * of the file. 0 or -ERANGE: more than was asked for.
  *
- * bpf_efuse_reply_dirent() adds an entry; `offset` is that of the entry behind it; -ERANGE: no room for it.
+ * bpf_efuse_reply_dirent() adds an entry, of struct fuse_dirent and a name; `off` is that of the entry behind it,
+ * `namelen` is not looked at; -ERANGE: no room for it.
  */
 extern int bpf_efuse_reply_data(struct efuse_ctx *ctx, __u32 offset, const void *mem, __u32 mem__sz) __ksym;
 extern int bpf_efuse_reply_size(struct efuse_ctx *ctx, __u32 size) __ksym;
-extern int bpf_efuse_reply_dirent(struct efuse_ctx *ctx, __u64 ino, __u64 offset, __u32 type, const char *name,
+extern int bpf_efuse_reply_dirent(struct efuse_ctx *ctx, const void *entry, __u32 entry__sz, const void *name,
 				  __u32 name__sz) __ksym;
 
 /*

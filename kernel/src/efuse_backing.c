@@ -43,7 +43,7 @@ static int efuse_inode_test(struct inode *inode, void *nodeid)
 /* The inode of this number, if the kernel holds it. Under rcu_read_lock(), for as long. */
 struct inode *efuse_find_inode(struct efuse_call *call, u64 nodeid)
 {
-	return find_inode_rcu(call->fm->sb, nodeid, efuse_inode_test, &nodeid);
+	return call->fm ? find_inode_rcu(call->fm->sb, nodeid, efuse_inode_test, &nodeid) : NULL;
 }
 
 /* The file bound to the inode of the request. */

@@ -57,7 +57,7 @@ static struct efuse_conn *efuse_conn_of(struct fuse_conn *fc)
 	ec = kzalloc_obj(*ec, GFP_KERNEL_ACCOUNT);
 	if (!ec)
 		return NULL;
-	if (init_srcu_struct(&ec->srcu)) {
+	if (init_srcu_struct_fast(&ec->srcu)) {
 		kfree(ec);
 		return NULL;
 	}

@@ -184,7 +184,7 @@ static void *efuse_reply_fixed(struct efuse_call *call, u32 size)
 {
 	struct fuse_args *args = call->args;
 
-	if (args->out_argvar || args->out_numargs != 1 || args->out_args[0].size != size)
+	if (call->hook >= EFUSE_BEGIN || args->out_argvar || args->out_numargs != 1 || args->out_args[0].size != size)
 		return NULL;
 	return args->out_args[0].value;
 }
@@ -420,6 +420,8 @@ static u32 efuse_reply_room(struct efuse_call *call)
 {
 	struct fuse_args *args = call->args;
 
+	if (call->hook >= EFUSE_BEGIN)
+		return 0;
 	switch (args->opcode) {
 	case FUSE_READ:
 	case FUSE_READDIR:
@@ -522,25 +524,29 @@ __bpf_kfunc int bpf_efuse_reply_size(struct efuse_ctx *ctx, u32 size)
 /**
  * bpf_efuse_reply_dirent - adds an entry to a directory's listing
  * @ctx: READDIR or READDIRPLUS
- * @ino: inode number
- * @offset: of the entry behind this one: where the next READDIR begins
- * @type: DT_*
+ * @entry: struct fuse_dirent; its off is that of the entry behind this one, where the next READDIR begins; its
+ *	namelen is not looked at
+ * @entry__sz: its size
  * @name: of the entry
  * @name__sz: its length
  *
  * Returns: 0; -ERANGE: it does not fit any more; -EINVAL: no such request, or no possible name
  */
-__bpf_kfunc int bpf_efuse_reply_dirent(struct efuse_ctx *ctx, u64 ino, u64 offset, u32 type, const char *name,
+__bpf_kfunc int bpf_efuse_reply_dirent(struct efuse_ctx *ctx, const void *entry, u32 entry__sz, const void *name,
 				       u32 name__sz)
 {
 	struct efuse_call *call = efuse_call(ctx);
-	struct fuse_dirent dirent = { .ino = ino, .off = offset, .namelen = name__sz, .type = type };
+	struct fuse_dirent dirent;
 	u32 room = efuse_reply_room(call);
 	u32 start, size, plus = 0;
 
 	if (!room || (ctx->opcode != FUSE_READDIR && ctx->opcode != FUSE_READDIRPLUS))
 		return -EINVAL;
-	if (!name__sz || name__sz > FUSE_NAME_MAX || memchr(name, '/', name__sz) || memchr(name, 0, name__sz))
+	if (entry__sz != FUSE_NAME_OFFSET || !name__sz || name__sz > FUSE_NAME_MAX)
+		return -EINVAL;
+	memcpy(&dirent, entry, FUSE_NAME_OFFSET);
+	dirent.namelen = name__sz;
+	if (memchr(name, '/', name__sz) || memchr(name, 0, name__sz))
 		return -EINVAL;
 	/* entry_out with nodeid 0: no attributes, and no look-up that would be counted */
 	if (ctx->opcode == FUSE_READDIRPLUS)
@@ -771,31 +777,41 @@ BTF_ID(func, bpf_efuse_read_backing_mem)
 BTF_ID(func, bpf_efuse_write_backing)
 BTF_SET_END(efuse_kfuncs_io)
 
+BTF_ID_LIST_SINGLE(efuse_ops_id, struct, efuse_ops)
+
 static const struct bpf_struct_ops *efuse_kfunc_ops;
 
+/* Which hook may call what. It is asked for our calls alone: a filter is part of the module's own type information. */
 static int efuse_kfunc_filter(const struct bpf_prog *prog, u32 kfunc_id)
 {
-	bool answer = btf_id_set_contains(&efuse_kfuncs_answer, kfunc_id);
-	bool reply = btf_id_set_contains(&efuse_kfuncs_reply, kfunc_id);
-	bool io = btf_id_set_contains(&efuse_kfuncs_io, kfunc_id);
 	enum efuse_hook hook;
+	bool allowed;
 
-	if (!btf_id_set8_contains(&efuse_kfuncs, kfunc_id))
-		return 0;
 	/* The verifier asks first before it knows, and again after. */
 	if (!prog->aux->st_ops)
 		return 0;
 	if (prog->aux->st_ops != efuse_kfunc_ops)
 		return -EACCES;
 
+	/*
+	 * Types of a module built out of tree are renumbered when it is loaded: its own ones by as much as one of them
+	 * that is known under both numbers. Ours above are as they were.
+	 */
+	kfunc_id -= prog->aux->attach_btf_id - efuse_ops_id[0];
+	if (!btf_id_set8_contains(&efuse_kfuncs, kfunc_id))
+		return -EACCES;
+
 	hook = prog->aux->attach_st_ops_member_off / sizeof(efuse_hook_fn);
-	if (!answer && !reply && !io)
-		return 0;
-	if (hook == EFUSE_REPLY)
-		return reply ? 0 : -EACCES;
+	allowed = !btf_id_set_contains(&efuse_kfuncs_answer, kfunc_id) &&
+		  !btf_id_set_contains(&efuse_kfuncs_reply, kfunc_id) &&
+		  !btf_id_set_contains(&efuse_kfuncs_io, kfunc_id);
+	if (hook < EFUSE_BEGIN)
+		allowed |= btf_id_set_contains(&efuse_kfuncs_answer, kfunc_id);
 	if (hook == EFUSE_READ || hook == EFUSE_WRITE)
-		return io || answer ? 0 : -EACCES;
-	return answer && hook < EFUSE_BEGIN ? 0 : -EACCES;
+		allowed |= btf_id_set_contains(&efuse_kfuncs_io, kfunc_id);
+	if (hook == EFUSE_REPLY)
+		allowed |= btf_id_set_contains(&efuse_kfuncs_reply, kfunc_id);
+	return allowed ? 0 : -EACCES;
 }
 
 static const struct btf_kfunc_id_set efuse_kfunc_set = {

@@ -131,16 +131,17 @@ static int efuse_run(struct efuse_call *call, enum efuse_hook hook)
 {
 	/* fc->efuse was set before the first fc->efuse_hooks, and stays: efuse_conn_gone() finds no requests. */
 	struct efuse_conn *ec = call->fc->efuse;
+	struct srcu_ctr __percpu *readers;
 	struct efuse_hooks *hooks;
-	int idx, ret = 0;
+	int ret = 0;
 
-	idx = srcu_read_lock(&ec->srcu);
+	readers = srcu_read_lock_fast(&ec->srcu);
 	hooks = srcu_dereference(call->fc->efuse_hooks, &ec->srcu);
 	if (hooks && hooks->fn[hook]) {
 		call->hook = hook;
 		ret = hooks->fn[hook](&call->ctx);
 	}
-	srcu_read_unlock(&ec->srcu, idx);
+	srcu_read_unlock_fast(&ec->srcu, readers);
 	return ret;
 }
 

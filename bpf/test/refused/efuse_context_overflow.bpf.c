@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* To be refused: memory behind the context is read. */
+#include <linux/bpf.h>
+#include <linux/fuse.h>
+#include <bpf/bpf_helpers.h>
+#include "../../efuse.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+SEC("struct_ops/getattr")
+int EFUSE_HOOK(refused_program)
+{
+	return ((volatile __u64 *)ctx)[40] ? EFUSE_DONE : EFUSE_PASS;
+}
+
+SEC(".struct_ops.link")
+struct efuse_ops refused = { .getattr = (void *)refused_program, .name = "refused" };
