@@ -37,6 +37,9 @@ const mounting = (path) => /examples|mounted/.test(path)
 const testFile = (path, limit) => ({ name: relative(tests, path), command: [node, path, '--share', share], limit })
 const soak = share === 'full'
 
+/** libbpf and BPF objects, which `npm ci` does not build. */
+const buildBpf = { name: 'build:bpf', command: [node, join(root, 'scripts/build-bpf.js')], limit: minutes(15), tap: false }
+
 /** In the order in which they run. `jobs`: how many files of a part run at once; mounts are judged one by one. */
 const parts = {
   lint: {
@@ -58,6 +61,10 @@ const parts = {
       const command = [node, join(tests, 'fuzz/fuzz.js'), '--seconds', String(seconds)]
       return [{ name: `fuzz, ${seconds} seconds`, command, limit: minutes(5) + seconds * 1000, tap: false }]
     },
+  },
+  bpf: {
+    jobs: 1,
+    steps: () => [buildBpf, ...files('bpf').map((path) => testFile(path, soak ? minutes(120) : minutes(10)))],
   },
   mount: {
     jobs: 1,
