@@ -126,6 +126,16 @@ function inputs(version) {
   }
 }
 
+/** The licences of all that is linked in, which a copy of it must come with. */
+function licences(source) {
+  const texts = {
+    'libbpf (used under the BSD-2-Clause licence)': join(source, 'LICENSE.BSD-2-Clause'),
+    'wasi-libc': '/usr/share/doc/wasi-libc/copyright',
+    'compiler-rt': '/usr/share/doc/libclang-rt-16-dev-wasm32/copyright',
+  }
+  return Object.entries(texts).map(([name, path]) => `${name}\n${'='.repeat(name.length)}\n\n${readFileSync(path, 'utf8')}`).join('\n')
+}
+
 /** Builds unless there is a module from the same inputs. `force`: in any case. @returns what it was made from */
 export function buildLibbpf({ force = false, folder = output } = {}) {
   const { folder: source, version } = libbpfSource()
@@ -143,6 +153,7 @@ export function buildLibbpf({ force = false, folder = output } = {}) {
     // By renaming: somebody may be reading the old one.
     copyFileSync(built, `${module}.new`)
     renameSync(`${module}.new`, module)
+    writeFileSync(join(folder, 'libbpf.LICENSE'), licences(source))
     writeFileSync(record, `${JSON.stringify({ ...made, sha256: sha256(readFileSync(module)) }, null, 2)}\n`)
     return made
   } finally {
