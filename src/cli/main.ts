@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 /** The command line: `efuse COMMAND ...`, or `efuse SOURCE MOUNTPOINT -o ...` as mount(8) calls it. */
+import { release } from 'node:os'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { Failure } from './failure.js'
+import type { BuildOptions } from './kernel.js'
 import type { MountArguments } from './mount.js'
 
 /** Not for people: mount(8)'s helper calls itself that. */
@@ -95,8 +97,33 @@ function build(): Command {
       await (await import('./doctor.js')).doctor(options)
     })
 
+  const kernel = program.command('kernel').description('the kernel module efuse.ko: build|load|unload|status')
+  kernel.command('build')
+    .description('build it for a kernel, whose headers and source (linux-source) are installed')
+    .option('--kernel <version>', 'by default the running one', release())
+    .option('--source <path>', "the kernel's source, an archive or a folder, where it is not in Debian's place")
+    .action(async (options: BuildOptions) => {
+      (await import('./kernel.js')).build(options)
+    })
+  kernel.command('load')
+    .description('load it, as built or as installed')
+    .action(async () => {
+      (await import('./kernel.js')).load()
+    })
+  kernel.command('unload')
+    .description('unload it')
+    .action(async () => {
+      (await import('./kernel.js')).unload()
+    })
+  kernel.command('status')
+    .description('whether it is built, installed, loaded and used')
+    .option('--json', 'as JSON', false)
+    .action(async (options: { json: boolean }) => {
+      (await import('./kernel.js')).status(options)
+    })
+
   // Settings made on the program are taken over by commands that exist by then only in part.
-  for (const command of program.commands) command.copyInheritedSettings(program)
+  for (const command of [...program.commands, ...kernel.commands]) command.copyInheritedSettings(program)
   return program
 }
 
