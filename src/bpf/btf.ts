@@ -45,9 +45,16 @@ export class BtfTypes {
     this.#btf = btf
   }
 
+  /** An unsigned number, as all of BTF's are. */
   #ask(what: string, ...args: number[]): number {
     this.#owner.needOpen()
-    return this.#libbpf.functions[what](this.#btf, ...args)
+    return this.#libbpf.functions[what](this.#btf, ...args) >>> 0
+  }
+
+  /** A type's number; 0 if there is none of that name and kind. */
+  #find(name: string, kind: number): number {
+    const id = this.#libbpf.text(name, (at) => this.#ask('btf__find_by_name_kind', at, kind)) | 0
+    return Math.max(id, 0)
   }
 
   #name(what: string, ...args: number[]): string {
@@ -58,8 +65,8 @@ export class BtfTypes {
   find(name: string, wide: Wide): Codec<any> | null {
     if (this.#btf === 0) return null
     for (const kind of NAMED) {
-      const id = this.#libbpf.text(name, (at) => this.#ask('btf__find_by_name_kind', at, kind))
-      if (id > 0) return this.codec(id, wide)
+      const id = this.#find(name, kind)
+      if (id !== 0) return this.codec(id, wide)
     }
     return null
   }
@@ -69,8 +76,8 @@ export class BtfTypes {
     const values = new Map<string, bigint>()
     if (this.#btf === 0) return values
     for (const kind of [Kind.ENUM, Kind.ENUM64]) {
-      const id = this.#libbpf.text(name, (at) => this.#ask('btf__find_by_name_kind', at, kind))
-      for (let i = 0; id > 0 && i < this.#ask('type_length', id); i++) {
+      const id = this.#find(name, kind)
+      for (let i = 0; id !== 0 && i < this.#ask('type_length', id); i++) {
         values.set(this.#name('enumerator_name', id, i), this.#libbpf.functions.enumerator_value(this.#btf, id, i))
       }
     }
@@ -111,7 +118,7 @@ export class BtfTypes {
 
   #codec(id: number, wide: Wide): Codec<any> {
     const kind = this.#ask('type_kind', id)
-    const name = kind > 0 ? this.#name('type_name', id) || 'anonymous type' : 'void'
+    const name = this.#name('type_name', id) || 'anonymous type'
     const size = () => this.#ask('type_size', id)
     if (REFERENCES.has(kind)) return this.codec(this.#ask('type_target', id), wide)
     switch (kind) {

@@ -167,6 +167,8 @@ export function array(name: string, element: Codec<any>, count: number): Codec<a
 
 /** Elements that begin every `stride` bytes: a per-CPU value is such a one. */
 export function sequence(name: string, element: Codec<any>, count: number, stride: number): Codec<any> {
+  // Else their number would have no bound.
+  if (stride === 0 && count > 0) throw new TypeError(`${name} is not a type of values: its elements have no size`)
   return {
     name,
     size: stride * count,
@@ -216,6 +218,10 @@ function writeBits(view: DataView, at: number, { bit, bits }: Member, value: big
  * given is zero.
  */
 export function struct(name: string, size: number, members: readonly Member[]): Codec<any> {
+  for (const { name: member, bit, bits, codec } of members) {
+    const end = bits === 0 ? (bit >> 3) + codec.size : Math.ceil((bit + bits) / 8)
+    if (end > size) throw new TypeError(`the type is wrong: ${name}.${member} lies outside of it`)
+  }
   const plain = members.filter((member) => member.bits === 0).map(({ name, bit, codec }) => ({ name, at: bit >> 3, codec }))
   const fields = members.filter((member) => member.bits !== 0)
   const known = new Map(members.map((member) => [member.name, member]))

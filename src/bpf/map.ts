@@ -108,6 +108,13 @@ export class BpfMap<K = any, V = any> implements Iterable<[K, V]> {
     this.#whole = handle.wholeValueSize
     this.keyCodec = given.key ?? defaultKey(this.type, this.keySize)
     const one = given.value ?? defaultValue(this.type, this.valueSize)
+    try {
+      this.#fits('key', this.keyCodec, this.keySize)
+      this.#fits('value', one, this.valueSize)
+    } catch (error) {
+      this.close()
+      throw error
+    }
     const stride = aligned(this.valueSize)
     this.valueCodec = PER_CPU.has(this.type)
       ? codecs.sequence(`${one.name} per CPU`, one, this.#whole / stride, stride)
@@ -149,6 +156,11 @@ export class BpfMap<K = any, V = any> implements Iterable<[K, V]> {
     } finally {
       native.bpfClose(fd)
     }
+  }
+
+  #fits(what: string, { name, size }: Codec<any>, has: number): void {
+    if (size === has) return
+    throw new BpfError(`map ${this.name}`, EINVAL, `its ${what} has ${has} bytes, ${name} has ${size}`)
   }
 
   #open(): BpfMapHandle {

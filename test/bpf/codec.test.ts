@@ -74,6 +74,8 @@ test('structs and bit-fields', (t) => {
   t.strictSame(through(one, value).read, value)
   t.strictSame(through(one, { across: 0x1ffff }).read, { plain: 0, flag: 0, small: 0, across: 0x1ffff, wide: 0n })
   t.equal(through(one, { flag: true }).read.flag, 1)
+  t.throws(() => codec.struct('struct x', 4, [{ name: 'late', bit: 8, bits: 0, signed: false, codec: u32 }]), TypeError)
+  t.throws(() => codec.array('none[9]', codec.struct('struct none', 0, []), 9), TypeError)
   t.throws(() => through(one, { flag: 2 }), RangeError)
   t.throws(() => through(one, { small: 4 }), RangeError)
   t.throws(() => through(one, { small: -5 }), RangeError)

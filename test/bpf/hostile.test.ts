@@ -23,7 +23,7 @@ async function attempt(bytes: Uint8Array): Promise<unknown> {
 /** A failure that a user can make something of: ours, with a reason. TypeErrors are about types without values. */
 function readable(error: unknown): boolean {
   if (error instanceof BpfError) return /^[A-Z]/.test(error.code) && error.message.length > 10
-  return error instanceof TypeError && /type|BTF/.test(error.message)
+  return error instanceof TypeError && /type|BTF|not known/.test(error.message)
 }
 
 /** Numbers that are the same in each run. */
