@@ -48,6 +48,11 @@ export interface MountOptions {
   maxRead?: number
   /** Bytes of the largest write: up to 256 pages, or what `fs.fuse.max_pages_limit` says. */
   maxWrite?: number
+  /**
+   * Requests that one CPU may have with the server at a time over io_uring, 1 to 1024. Default: 8, or as many
+   * as fit in 512 MiB of buffers where there are very many CPUs.
+   */
+  uringDepth?: number
   /** The mount goes away when its server dies, however it dies. */
   autoUnmount?: boolean
   /** Every file seems to belong to this user. */
@@ -72,7 +77,7 @@ export class OptionError extends Error {
   override readonly name = 'OptionError'
 }
 
-type Kind = 'flag' | 'text' | 'seconds' | 'bytes' | 'pages' | 'id' | 'octal'
+type Kind = 'flag' | 'text' | 'seconds' | 'bytes' | 'pages' | 'entries' | 'id' | 'octal'
 
 /** libfuse's options, by the names of its manual page. */
 const KNOWN: Readonly<Record<string, readonly [keyof MountOptions, Kind]>> = {
@@ -90,6 +95,7 @@ const KNOWN: Readonly<Record<string, readonly [keyof MountOptions, Kind]>> = {
   max_read: ['maxRead', 'bytes'],
   max_write: ['maxWrite', 'bytes'],
   max_pages: ['maxWrite', 'pages'],
+  io_uring_q_depth: ['uringDepth', 'entries'],
   auto_unmount: ['autoUnmount', 'flag'],
   uid: ['uid', 'id'],
   gid: ['gid', 'id'],
@@ -145,6 +151,8 @@ export function parseOptions(...texts: readonly string[]): ParsedOptions {
       ;(options as Record<string, unknown>)[key] = parseValue(name, kind, value)
     } else if (value === undefined && GENERIC.has(name)) {
       flags.push(name as GenericFlag)
+    } else if (option === 'io_uring') {
+      command.rings = 'uring'
     } else if (option === 'remount') {
       options.remount = true
     } else if (option === 'bind') {
@@ -181,6 +189,8 @@ function parseValue(name: string, kind: Kind, value: string | undefined): unknow
       return number(name, value, /^\d+$/, Number, 'bytes')
     case 'pages':
       return number(name, value, /^\d+$/, Number, 'pages') * PAGE_SIZE
+    case 'entries':
+      return number(name, value, /^[1-9]\d*$/, Number, 'a number from 1 to 1024', 1024)
     case 'id':
       return number(name, value, /^\d+$/, Number, 'a numeric id', 0xfffffffe)
     case 'octal':

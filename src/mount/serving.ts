@@ -10,7 +10,7 @@ import { FuseNotifyCode } from '../protocol/constants.js'
 import type { Negotiation } from '../protocol/init.js'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import { DeviceRing } from '../rings/device.js'
-import { UringRing, type PartsServer } from '../rings/uring.js'
+import { queueCount, queueDepth, UringRing, type PartsServer } from '../rings/uring.js'
 import { getSystemErrorName } from 'node:util'
 import { backingFiles } from './backing.js'
 import type { MountOptions } from './options.js'
@@ -84,9 +84,13 @@ export class Serving {
    * Makes an io_uring ring that serves some of the kernel's queues beside, or instead of, the device.
    * @throws UringUnavailableError
    */
-  openUring(queues: readonly number[], depth: number, blocking: boolean): UringRing {
+  openUring(queues: readonly number[], blocking: boolean): UringRing {
+    const { maxTransfer } = this
     const ring = new UringRing(this.fd, queues, this.server, {
-      depth, blocking, maxTransfer: this.maxTransfer, stop: this.serving.stop,
+      depth: queueDepth(queueCount(), maxTransfer, this.serving.options.uringDepth),
+      blocking,
+      maxTransfer,
+      stop: this.serving.stop,
     })
     this.uringRing = ring
     return ring

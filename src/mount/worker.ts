@@ -23,8 +23,6 @@ import { WorkerStates, type FromWorker, type ToWorker, type WorkerSetup } from '
 
 /** Workers' retrieves are numbered apart, so that an answer read by another worker finds its way. */
 const UNIQUES_PER_WORKER = 2 ** 40
-/** Requests that one CPU may have with the server at a time, over io_uring. */
-const QUEUE_DEPTH = 8
 
 const setup = workerData as WorkerSetup
 const port = parentPort!
@@ -104,7 +102,7 @@ async function serve(fd: number, negotiation: Negotiation | undefined): Promise<
 function serveQueues(queues: readonly number[], alone: boolean): boolean {
   let uring: UringRing
   try {
-    uring = serving!.openUring(queues, QUEUE_DEPTH, alone)
+    uring = serving!.openUring(queues, alone)
     tell({ type: 'ring', fd: uring.fd })
     uring.register()
   } catch (error) {

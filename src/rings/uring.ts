@@ -22,7 +22,7 @@ import { Block } from '../protocol/struct.js'
 import { fuse_uring_ent_in_out, fuse_uring_req_header } from '../protocol/structs.js'
 import type { RequestServer, RingEnd } from './device.js'
 
-const { EBUSY, ECONNABORTED, EAGAIN, EINTR, ENOTCONN } = constants.errno
+const { EBUSY, ECONNABORTED, EAGAIN, EINTR, ENOMEM, ENOTCONN } = constants.errno
 const PAGE_SIZE = 4096
 
 // An entry's first page: the headers that the kernel writes, the area for small replies, the iovecs
@@ -91,6 +91,30 @@ export class UringUnavailableError extends Error {
     super(`${what}: ${getSystemErrorName(errno)}`)
     this.errno = -errno
   }
+}
+
+/** Entries per queue unless the user says otherwise. */
+const USUAL_DEPTH = 8
+/** Bytes that the entries of all queues together take at most, unless the user says otherwise or one each takes more. */
+const USUAL_MEMORY = 512 * 1024 * 1024
+
+/**
+ * How many entries each queue gets: as many as asked for, otherwise a few, and fewer where there are so many
+ * CPUs that the buffers of all entries would add up. An entry's buffer is touched as far as requests fill it.
+ * @param queues of the whole mount
+ * @param maxTransfer bytes of the largest read or write
+ * @param wanted what the user wants, or undefined
+ */
+export function queueDepth(queues: number, maxTransfer: number, wanted: number | undefined): number {
+  return wanted ?? Math.max(1, Math.min(USUAL_DEPTH, Math.floor(USUAL_MEMORY / (queues * entryLength(maxTransfer)))))
+}
+
+function payloadLength(maxTransfer: number): number {
+  return Math.ceil(Math.max(maxTransfer, 32 * PAGE_SIZE) / PAGE_SIZE) * PAGE_SIZE
+}
+
+function entryLength(maxTransfer: number): number {
+  return PAGE_SIZE + payloadLength(maxTransfer)
 }
 
 /** Queues that the kernel wants: one per possible CPU. sysfs-devices-system-cpu */
@@ -184,13 +208,14 @@ export class UringRing implements ExchangeOwner {
       this.cqEntries = cqesOffset >>> 2
       this.tail = u32[sqHeadOffset >>> 2]
 
-      const payloadLength = Math.ceil(Math.max(options.maxTransfer, 32 * PAGE_SIZE) / PAGE_SIZE) * PAGE_SIZE
-      const entryLength = PAGE_SIZE + payloadLength
-      this.memory = native.allocate(count * entryLength)
+      const payloadBytes = payloadLength(options.maxTransfer)
+      const entryBytes = entryLength(options.maxTransfer)
+      if (count * entryBytes >= 2 ** 31) throw new UringUnavailableError('the entries of one ring', -ENOMEM)
+      this.memory = native.allocate(count * entryBytes)
       for (let entry = 0; entry < count; entry++) {
-        const page = entry * entryLength
+        const page = entry * entryBytes
         const exchange = new UringExchange(
-          this.memory, entry, queues[Math.floor(entry / options.depth)], page, page + PAGE_SIZE, payloadLength,
+          this.memory, entry, queues[Math.floor(entry / options.depth)], page, page + PAGE_SIZE, payloadBytes,
         )
         exchange.owner = this
         this.exchanges.push(exchange)
@@ -198,7 +223,7 @@ export class UringRing implements ExchangeOwner {
         this.prepare(exchange, 0, 0)
         native.uringPlaceBuffers(
           this.queue, ((this.tail - 1) & this.sqMask) * SQE_BYTES, page + IOVECS, this.memory,
-          page, fuse_uring_req_header.size, exchange.payload, payloadLength,
+          page, fuse_uring_req_header.size, exchange.payload, payloadBytes,
         )
       }
     } catch (error) {

@@ -4,7 +4,7 @@ import { promises as fs, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
-import { queueCount } from '../../src/rings/uring.js'
+import { queueCount, queueDepth } from '../../src/rings/uring.js'
 import { efuse, exit, PATIENCE, place, procMounts, ROOT, run, said, skip, startEfuse, TYPE, type Place } from './support.js'
 
 if (skip) t.plan(0, skip)
@@ -53,10 +53,21 @@ t.test('without an offer of the kernel requests come over /dev/fuse', async (t) 
   t.equal(procMounts(at.mountpoint), null, 'and nothing stays mounted')
 })
 
+t.test('queues are as deep as asked for, or as memory allows', async (t) => {
+  const MiB = 1024 * 1024
+  t.equal(queueDepth(2, MiB, undefined), 8)
+  t.equal(queueDepth(256, MiB, undefined), 1, '512 MiB at most')
+  t.equal(queueDepth(128, MiB, undefined), 3)
+  t.equal(queueDepth(4096, MiB, undefined), 1, 'but one each')
+  t.equal(queueDepth(256, MiB, 32), 32)
+})
+
 t.test('over io_uring', async (t) => {
   offerUring(t, true)
-  for (const workers of ['auto', '1']) {
-    const at = await mounted(t, '--rings', 'uring', '--passthrough', 'off', '--workers', workers)
+  for (const [workers, depth] of [['auto', '8'], ['1', '8'], ['auto', '1'], ['1', '100']]) {
+    const at = await mounted(
+      t, '--rings', 'uring', '--passthrough', 'off', '--workers', workers, '-o', `io_uring_q_depth=${depth}`,
+    )
     const { rings, workers: count } = await report(at.mountpoint)
     t.equal(rings, 'uring')
     t.equal(count, workers === '1' ? 2 : queueCount() + 1, 'one more than serve queues: FORGET comes over the device')
