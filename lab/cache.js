@@ -7,10 +7,10 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { cacheFolder } from '../scripts/debian-source.js'
 
-export const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'efuse', 'lab')
+const cache = cacheFolder('lab')
 
 /** Folders that nobody has used for this long are removed when another of their kind is made. */
 const KEPT_MS = 3 * 24 * 3600 * 1000
@@ -20,7 +20,7 @@ export function progress(message) {
   process.stderr.write(`lab: ${message}\n`)
 }
 
-export function hash(...inputs) {
+function hash(...inputs) {
   const sum = createHash('sha256')
   for (const input of inputs) sum.update(String(Buffer.byteLength(input))).update(':').update(input)
   return sum.digest('hex').slice(0, 16)

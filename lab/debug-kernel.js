@@ -32,9 +32,9 @@ rm -rf Documentation drivers/gpu drivers/net sound
 
 /** Builds it, or finds it in the cache; half an hour. */
 export async function debugKernel() {
-  const { path } = await root()
+  const { path, kernel } = await root()
   const text = readFileSync(config, 'utf8')
-  const folder = await cached('debug', [dirname(path), text, build], async (folder) => {
+  const folder = await cached('debug', [kernel, text, build], async (folder) => {
     progress('building the debug kernel; from a quarter of an hour up')
     const output = { text: '' }
     const command = ['sh', '-c', `mkdir -p /kernel/tree && cd /kernel/tree && ${build}`, 'build', String(availableParallelism())]

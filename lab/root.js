@@ -4,12 +4,13 @@
  * eBPF programs for it, and what the tests use. It is the chroot in which things are built and, as a disk
  * image, the guest's root file system.
  */
-import { readFileSync, readdirSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { machineSource } from '../scripts/debian-source.js'
+import { provide } from '../scripts/requirements.js'
 import { cached, progress } from './cache.js'
 import { run } from './command.js'
-import { downloadOptions, sources } from './debian.js'
 
 const SUITES = ['trixie', 'trixie-backports']
 const FLAVOUR = 'cloud-amd64'
@@ -39,14 +40,30 @@ chroot "$1" apt-get clean
 rm -rf "$1"/var/lib/apt/lists/*
 `
 
+/** What nobody reads in a guest. */
+const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*', '/usr/share/info/*']
+
+/** Lines of a sources.list: the suites, by the machine's own mirror and keys. */
+function sources() {
+  const { uri, signedBy } = machineSource()
+  const options = signedBy?.startsWith('/') ? `[signed-by=${signedBy}] ` : ''
+  return SUITES.map((suite) => `deb ${options}${uri} ${suite} main\n`).join('')
+}
+
+/** The machine's own settings of apt that downloads depend on: proxies above all. */
+function downloadOptions() {
+  return execFileSync('apt-config', ['dump'], { encoding: 'utf8' }).split('\n')
+    .filter((line) => /^Acquire::https?::(Proxy|CAInfo|Verify)/i.test(line))
+    .map((line) => line.replace(/;$/, ''))
+}
+
 /** Makes the root, or finds it in the cache. @returns {Promise<{ path: string, kernel: string }>} */
 export async function root() {
   const packages = [...toBuild, ...inGuest]
-  const text = readFileSync(fileURLToPath(import.meta.url), 'utf8')
-  const folder = await cached('root', [text], async (folder) => {
+  const folder = await cached('root', [...SUITES, FLAVOUR, ...packages, ...excluded, installKernel], async (folder) => {
+    if (!provide('lab')) throw new Error('the lab needs the programs named above')
     progress(`making a Debian 13 root with ${packages.length} packages; about two minutes`)
-    const options = ['APT::Install-Recommends "false"', ...downloadOptions().map((line) => line.replace(/;$/, ''))]
-    const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*', '/usr/share/info/*']
+    const options = ['APT::Install-Recommends "false"', ...downloadOptions()]
     await run('mmdebstrap', [
       '--mode=root', '--variant=apt',
       ...options.map((option) => `--aptopt=${option}`),
@@ -55,7 +72,7 @@ export async function root() {
       `--customize-hook=${installKernel}`,
       SUITES[0], join(folder, 'tree'), '-',
     ], {
-      input: `${sources(SUITES).join('\n')}\n`,
+      input: sources(),
       line: (line) => { if (/^I: /.test(line)) progress(line.slice(3)) },
     })
   })

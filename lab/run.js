@@ -124,6 +124,7 @@ async function runGuest(values) {
   for (const [path] of [...files, ...words.slice(0, 1).map((script) => [script])]) {
     if (!existsSync(path)) throw new Usage(`${path} does not exist`)
   }
+  const text = job(values)
   if (words.length > 0 && !statSync(words[0]).isFile()) throw new Usage(`${words[0]} is no file`)
 
   const disks = [await rootDisk(), await nodeDisk()]
@@ -137,7 +138,7 @@ async function runGuest(values) {
   try {
     const staging = join(folder, 'staging')
     mkdirSync(join(staging, 'run/lab'), { recursive: true })
-    writeFileSync(join(staging, 'run/lab/job'), job(values), { mode: 0o755 })
+    writeFileSync(join(staging, 'run/lab/job'), text, { mode: 0o755 })
     writeFileSync(join(staging, 'run/lab/collect'), wanted.map(([guest]) => `${guest.replace(/^\/+/, '')}\n`).join(''))
     if (words.length > 0) copyFileSync(words[0], join(staging, 'run/lab/script'))
     if (shell) writeFileSync(join(staging, 'run/lab/shell'), '')

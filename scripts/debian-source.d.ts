@@ -4,6 +4,9 @@
 /** A folder below eFuse's own in the user's cache ($XDG_CACHE_HOME/efuse). */
 export function cacheFolder(...names: string[]): string
 
+/** The machine's own source of Debian's main archive: mirror, suites, and the keyring's path where it is named. */
+export function machineSource(): { uri: string, suites: string[], signedBy?: string }
+
 /** The packages of some of Debian's suites, fetched and verified by apt with a private configuration. */
 export class DebianSuites {
   /**

@@ -19,7 +19,7 @@ export function cacheFolder(...names) {
 }
 
 /** The machine's own source of Debian's main archive. */
-function machineSource() {
+export function machineSource() {
   const files = ['/etc/apt/sources.list', ...list('/etc/apt/sources.list.d')].filter((file) => existsSync(file))
   const candidates = files.filter((file) => /\.(list|sources)$/.test(file))
     .flatMap((file) => file.endsWith('.sources') ? deb822(file) : oneLine(file))

@@ -43,6 +43,18 @@ const programs = {
   '/usr/lib/python3/dist-packages/prometheus_client/parser.py': 'python3-prometheus-client',
 }
 
+/** What the lab needs beyond, to make and run its guests. */
+const forLab = {
+  mmdebstrap: 'mmdebstrap',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  mke2fs: 'e2fsprogs',
+  xz: 'xz-utils',
+  unshare: 'util-linux',
+  flock: 'util-linux',
+  // mmdebstrap's own, where it is as good as optional.
+  '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
+}
+
 function found(program) {
   if (program.startsWith('/')) return existsSync(program)
   return (process.env.PATH ?? '').split(delimiter).concat('/usr/sbin', '/sbin').some((folder) => {
@@ -55,13 +67,18 @@ function found(program) {
   })
 }
 
-function missing() {
-  return Object.entries(programs).filter(([program]) => !found(program))
+function missing(wanted) {
+  return Object.entries(wanted).filter(([program]) => !found(program))
 }
 
-/** Installs what is missing when root may; otherwise says what that is. Whether all is there in the end. */
-export function provide() {
-  const lacking = missing()
+/**
+ * Installs what is missing when root may; otherwise says what that is. Whether all is there in the end.
+ *
+ * @param {'tests' | 'lab'} purpose what the programs are for
+ */
+export function provide(purpose = 'tests') {
+  const wanted = purpose === 'lab' ? forLab : programs
+  const lacking = missing(wanted)
   if (lacking.length === 0) return true
   const packages = [...new Set(lacking.map(([, name]) => name))]
   if (process.getuid() !== 0 || !found('apt-get')) {
@@ -81,6 +98,7 @@ export function provide() {
     installed = apt(...install)
   }
   if (installed.status !== 0) console.error(`${installed.stdout}${installed.stderr}`)
-  for (const [program, name] of missing()) console.error(`missing: ${program} (Debian package ${name})`)
-  return missing().length === 0
+  const left = missing(wanted)
+  for (const [program, name] of left) console.error(`missing: ${program} (Debian package ${name})`)
+  return left.length === 0
 }

@@ -1,0 +1,23 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# run-tests.sh COMMAND...: in a guest, loads efuse.ko, runs the commands one after another, unloads it. Command N's output
+# goes to /tmp/results/N.tap and its exit status to N.status. Fails if anything does.
+results=/tmp/results
+mkdir -p "$results"
+insmod "/lib/modules/$(uname -r)/updates/efuse.ko" || exit 1
+failed=0
+number=0
+for command in "$@"; do
+	started=$SECONDS
+	bash -c "$command" >"$results/$number.tap" 2>"$results/$number.errors"
+	status=$?
+	echo "$status" >"$results/$number.status"
+	echo "$((SECONDS - started)) s, status $status: $command"
+	[ "$status" = 0 ] || failed=1
+	number=$((number + 1))
+done
+if ! rmmod efuse; then
+	grep efuse /proc/mounts
+	failed=1
+fi
+exit $failed

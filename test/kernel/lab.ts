@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+/** Guests for the tests: commands run by lab/run, and test programs that run in a guest and count as subtests here. */
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+
+export const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
+const LAB = join(ROOT, 'lab/run')
+
+/** `ci`: what a change must pass, in minutes; `full`: everything, in hours. */
+export const share = process.argv.includes('full') || process.argv.includes('--share=full') ? 'full' : 'ci'
+/** Which kernel the guests boot: `release`, or `debug` with `--kernel=debug`. */
+const kernel = process.argv.includes('--kernel=debug') ? 'debug' : 'release'
+/** The guest is emulated, and the debug kernel checks every access to memory. */
+const slowness = kernel === 'debug' ? 30 : 10
+
+export interface Outcome {
+  status: number | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs lab/run, in a process group of its own. */
+export function lab(...args: readonly string[]): Promise<Outcome> {
+  return new Promise((done, fail) => {
+    const child = spawn(LAB, ['--kernel', kernel, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+    let [stdout, stderr] = ['', '']
+    child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+    child.on('error', fail)
+    child.on('close', (status) => done({ status, stdout, stderr }))
+  })
+}
+
+/** A directory of this test's own. */
+export function temporary(t: Test): string {
+  const path = mkdtempSync('/var/tmp/efuse-kernel-test-')
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+
+export interface GuestOptions {
+  cpus?: number
+  /** Seconds that the whole run may take. */
+  seconds: number
+  /** Further options of lab/run. */
+  options?: readonly string[]
+}
+
+/**
+ * Boots a guest with efuse.ko loaded, runs programs that print TAP in it, one after another, and reports each of them
+ * as a subtest. Afterwards the module must unload, and the kernel must not have complained.
+ *
+ * @param programs name → command, run by bash in the repository
+ */
+export async function testInGuest(t: Test, programs: Readonly<Record<string, string>>, guest: GuestOptions): Promise<void> {
+  const folder = temporary(t)
+  const names = Object.keys(programs)
+  const { status, stdout, stderr } = await lab(
+    '--cpus', String(guest.cpus ?? 2), '--timeout', String(guest.seconds), '--collect', `/tmp/results:${folder}`,
+    '--env', `EFUSE_TEST_PATIENCE=${slowness}`, '--env', `TAP_TIMEOUT=${30 * slowness}`,
+    ...guest.options ?? [],
+    resolve(ROOT, 'test/kernel/guest/run-tests.sh'), ...Object.values(programs))
+  if (status !== 0) t.comment(`${stdout}\n${stderr}`)
+  for (const [index, name] of names.entries()) {
+    await t.test(name, async (t) => reportProgram(t, join(folder, 'results', String(index))))
+  }
+  t.equal(status, 0, 'all of them pass, the module unloads, and the kernel has nothing to complain about')
+}
+
+/** What one program printed, and its exit status, which is in a file beside. */
+function reportProgram(t: Test, output: string): void {
+  if (!existsSync(`${output}.status`)) return void t.fail('it ran to its end')
+  const status = Number(readFileSync(`${output}.status`, 'utf8'))
+  const lines = readFileSync(`${output}.tap`, 'utf8').split('\n')
+  // Assertions of every depth; a line that ends in an open brace, or names a file, is of one that contains others.
+  const failures = lines.filter((line) => /^\s*not ok /.test(line) && !/# (TODO|SKIP)/i.test(line))
+  const passed = /^# \{ total: \d+, pass: (\d+)/m.exec(lines.join('\n'))?.[1]
+  t.equal(status, 0, 'its exit status', { said: status === 0 ? [] : lines.slice(-40) })
+  t.strictSame(failures.map((line) => line.trim()), [], 'nothing fails')
+  t.ok(Number(passed ?? 0) > 0, `${passed ?? 0} assertions pass`)
+}
