@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /**
- * Runs the tests: `node scripts/test.js [PART...] [--share ci|full] [--node PATH]`; without parts, all of them.
+ * Runs the tests: `node scripts/test.js [PART...] [--share ci|full] [--node PATH] [--kernel release|debug]`; without
+ * parts, all of them. `--kernel` is the one that the lab's guests boot.
  *
  * Each test file is a program that prints TAP; its last comment tells how many assertions it made. A file that
  * ends without it, with another exit status than 0, or after its time is a failure of its own. What skips itself
@@ -17,9 +18,13 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const tests = join(root, 'dist/test')
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { share: { type: 'string', default: 'ci' }, node: { type: 'string', default: process.execPath } },
+  options: {
+    share: { type: 'string', default: 'ci' },
+    node: { type: 'string', default: process.execPath },
+    kernel: { type: 'string', default: 'release' },
+  },
 })
-const { share, node } = values
+const { share, node, kernel } = values
 const strict = process.env.CI === 'true'
 
 /** Compiled test files of these folders and their folders. */
@@ -79,7 +84,24 @@ const parts = {
     jobs: 1,
     steps: () => files('suites').map((path) => testFile(path, soak ? minutes(600) : minutes(15))),
   },
+  kernel: {
+    jobs: 1,
+    steps: () => {
+      const debug = kernel === 'debug'
+      const lab = {
+        name: 'lab', command: [node, join(root, 'lab/make.js'), ...debug ? ['--debug'] : []],
+        limit: minutes(debug ? 240 : 20), tap: false,
+      }
+      // What lies deeper runs in the guest.
+      return [lab, ...files('kernel', { deep: false }).map((path) => {
+        const step = testFile(path, soak || debug ? minutes(600) : minutes(15))
+        return { ...step, command: [...step.command, '--kernel', kernel] }
+      })]
+    },
+  },
 }
+/** Run only when they are asked for by name. */
+const separate = ['kernel']
 
 mkdirSync(join(root, '.tap'), { recursive: true })
 const log = createWriteStream(join(root, '.tap/test.log'))
@@ -180,7 +202,7 @@ async function runPart(name) {
   await Promise.all(Array.from({ length: jobs }, worker))
 }
 
-const wanted = positionals.length > 0 ? positionals : Object.keys(parts)
+const wanted = positionals.length > 0 ? positionals : Object.keys(parts).filter((name) => !separate.includes(name))
 for (const name of wanted) {
   if (!(name in parts)) {
     console.error(`no such part: ${name}; there are ${Object.keys(parts).join(', ')}`)

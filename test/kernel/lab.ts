@@ -4,15 +4,17 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import type { Test } from 'tap'
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const LAB = join(ROOT, 'lab/run')
 
+const { values } = parseArgs({ options: { share: { type: 'string' }, kernel: { type: 'string' } }, strict: false })
 /** `ci`: what a change must pass, in minutes; `full`: everything, in hours. */
-export const share = process.argv.includes('full') || process.argv.includes('--share=full') ? 'full' : 'ci'
-/** Which kernel the guests boot: `release`, or `debug` with `--kernel=debug`. */
-const kernel = process.argv.includes('--kernel=debug') ? 'debug' : 'release'
+export const share = values.share === 'full' ? 'full' : 'ci'
+/** Which kernel the guests boot. */
+export const kernel = values.kernel === 'debug' ? 'debug' : 'release'
 /** The guest is emulated, and the debug kernel checks every access to memory. */
 const slowness = kernel === 'debug' ? 30 : 10
 
