@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, chmodSync, constants, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { homedir, release } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { mounts as allMounts } from '../mount/mountinfo.js'
 import { Failure } from './failure.js'
@@ -19,6 +20,8 @@ const LOADED = '/sys/module/efuse'
 const MODULE = 'efuse'
 /** As udev gives it to /dev/fuse: who may mount is the kernel's affair, and fusermount's. */
 const DEVICE_MODE = 0o666
+const UNLOAD_TRIES = 20
+const UNLOAD_PAUSE_MS = 100
 
 export interface BuildOptions {
   /** A kernel's version, as `uname -r` has it. */
@@ -110,13 +113,15 @@ function mounts(): string[] {
 }
 
 /** Unloads the module, unless something uses it. */
-export function unload(): void {
+export async function unload(): Promise<void> {
   if (!existsSync(LOADED)) return
   const [first, ...others] = mounts()
   if (first !== undefined) {
     const more = others.length > 0 ? ` and ${others.length} more` : ''
     throw new Failure(`${first}${more} is mounted with it: unmount first (efuse umount)`)
   }
+  // The kernel lets go of detached programs a little after their owner has ended.
+  for (let tries = UNLOAD_TRIES; users() > 0 && tries > 0; tries--) await sleep(UNLOAD_PAUSE_MS)
   run('rmmod', [MODULE])
 }
 

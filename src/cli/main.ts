@@ -113,7 +113,7 @@ function build(): Command {
   kernel.command('unload')
     .description('unload it')
     .action(async () => {
-      (await import('./kernel.js')).unload()
+      await (await import('./kernel.js')).unload()
     })
   kernel.command('status')
     .description('whether it is built, installed, loaded and used')
