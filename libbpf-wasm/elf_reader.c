@@ -187,7 +187,9 @@ static void *entry(const Elf_Data *data, int index, void *into, size_t size) {
   return memcpy(into, (const char *)data->d_buf + (size_t)index * size, size);
 }
 
-GElf_Sym *gelf_getsym(Elf_Data *data, int index, GElf_Sym *symbol) { return entry(data, index, symbol, sizeof *symbol); }
+GElf_Sym *gelf_getsym(Elf_Data *data, int index, GElf_Sym *symbol) {
+  return entry(data, index, symbol, sizeof *symbol);
+}
 
 GElf_Versym *gelf_getversym(Elf_Data *data, int index, GElf_Versym *version) {
   return entry(data, index, version, sizeof *version);

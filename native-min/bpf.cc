@@ -133,7 +133,8 @@ uint64_t ValueBytes(const Shape& shape, uint64_t flags) { return flags & 24 ? sh
 
 class Translation {
  public:
-  Translation(const Blocks& blocks, int32_t block, const char* command) : blocks_(blocks), block_(block), command_(command) {}
+  Translation(const Blocks& blocks, int32_t block, const char* command)
+      : blocks_(blocks), block_(block), command_(command) {}
 
   // Replaces the pointers of a table's row by addresses. `record` is a copy, of `size` bytes.
   template <size_t count>
@@ -247,7 +248,8 @@ class Translation {
     strings_.emplace_back(count);
     std::vector<uint64_t>& copy = strings_.back();
     for (uint32_t i = 0; i < count; i++) {
-      const int error = TranslateString(reinterpret_cast<char*>(&copy[i]), name, Get<uint64_t>(start, i * sizeof(uint64_t)));
+      const uint64_t string = Get<uint64_t>(start, i * sizeof(uint64_t));
+      const int error = TranslateString(reinterpret_cast<char*>(&copy[i]), name, string);
       if (error != 0) return error;
     }
     Put(field, 0, Address(copy.data()));
@@ -510,7 +512,9 @@ int PerfEventOpen(Thread& t) {
       return Refuse(EOPNOTSUPP, "perf_event_open: events of type %u are not known", attr.type);
     if (attr.config1 != 0) {
       size_t rest = 0;
-      const char* name = attr.config1 > kMaxBlock ? nullptr : t.blocks->Rest(t.Int(1), static_cast<int32_t>(attr.config1), &rest);
+      const char* name = attr.config1 > kMaxBlock
+                             ? nullptr
+                             : t.blocks->Rest(t.Int(1), static_cast<int32_t>(attr.config1), &rest);
       if (name == nullptr || memchr(name, '\0', rest) == nullptr)
         return Refuse(EFAULT, "perf_event_open: the name lies outside the memory");
       attr.config1 = Address(name);

@@ -9,7 +9,9 @@
  *   node scripts/build-bpf.js [--force]
  */
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,7 +21,8 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const sources = join(root, 'bpf')
 const output = join(root, 'dist/bpf')
 const CLANG = 'clang-16'
-const FLAGS = ['--target=bpf', '-mcpu=v3', '-O2', '-g', '-ffreestanding', '-Wall', '-Wextra', '-Werror', '-Wno-unused-parameter', '-Wno-sign-compare', '-ferror-limit=3', '-Wno-missing-declarations']
+const FLAGS = ['--target=bpf', '-mcpu=v3', '-O2', '-g', '-ffreestanding', '-ferror-limit=3',
+  '-Wall', '-Wextra', '-Werror', '-Wno-unused-parameter', '-Wno-sign-compare', '-Wno-missing-declarations']
 /** By Node's names of architectures: what bpf_tracing.h and the kernel's headers call them. */
 const ARCHITECTURES = { x64: 'x86', arm64: 'arm64' }
 
@@ -42,8 +45,8 @@ function compile(name, folder) {
   // Relative names, as they are in the object.
   const include = ['-nostdlibinc', '-Ibpf', '-Iinclude', '-Ilibbpf/include/uapi', '-idirafter', 'headers']
   const object = join(folder, 'object.o')
-  run(CLANG, [...FLAGS, `-D__TARGET_ARCH_${ARCHITECTURES[process.arch] ?? process.arch}`, ...include, '-c', `bpf/${name}`, '-o', object],
-    { cwd: folder })
+  const architecture = `-D__TARGET_ARCH_${ARCHITECTURES[process.arch] ?? process.arch}`
+  run(CLANG, [...FLAGS, architecture, ...include, '-c', `bpf/${name}`, '-o', object], { cwd: folder })
   // BTF stays; of DWARF nobody has any use.
   run('llvm-strip-16', ['-g', object])
   writeFileSync(`${target}.new`, readFileSync(object))

@@ -8,7 +8,9 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -54,7 +56,7 @@ export function run(command, args, options = {}) {
   try {
     return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], ...options })
   } catch (error) {
-    if (error.code === 'ENOENT') throw new Error(`${command} is not installed; node scripts/requirements.js says what is needed`)
+    if (error.code === 'ENOENT') throw new Error(`${command} is not installed; scripts/requirements.js has the list`)
     throw new Error(`${command} failed:\n${error.stderr}`)
   }
 }
@@ -63,10 +65,15 @@ export function run(command, args, options = {}) {
 export function stageHeaders(folder) {
   const multiarch = readdirSync('/usr/include').map((name) => join('/usr/include', name, 'asm'))
     .find((path) => existsSync(join(path, 'types.h')))
-  const headers = { linux: '/usr/include/linux', 'asm-generic': '/usr/include/asm-generic', asm: multiarch, 'elf.h': '/usr/include/elf.h' }
+  const headers = {
+    linux: '/usr/include/linux',
+    'asm-generic': '/usr/include/asm-generic',
+    asm: multiarch,
+    'elf.h': '/usr/include/elf.h',
+  }
   mkdirSync(folder)
   for (const [name, target] of Object.entries(headers)) {
-    if (target === undefined || !existsSync(target)) throw new Error(`no ${name} headers; install linux-libc-dev and libc6-dev`)
+    if (target === undefined || !existsSync(target)) throw new Error(`no ${name}: linux-libc-dev or libc6-dev is missing`)
     symlinkSync(target, join(folder, name))
   }
 }
@@ -78,8 +85,9 @@ function compile(folder, source) {
   symlinkSync(own, join(folder, 'own'))
   stageHeaders(join(folder, 'headers'))
   const target = ['--target=wasm32-wasi', '-Oz']
-  const include = ['-nostdlibinc', '-isystem', WASI, '-Iown/include', '-Ilibbpf/src', '-Ilibbpf/include', '-Ilibbpf/include/uapi',
-    '-idirafter', 'headers', '-include', 'own/compat.h', '-D_GNU_SOURCE', '-D_LARGEFILE64_SOURCE']
+  const include = ['-nostdlibinc', '-isystem', WASI,
+    '-Iown/include', '-Ilibbpf/src', '-Ilibbpf/include', '-Ilibbpf/include/uapi', '-idirafter', 'headers',
+    '-include', 'own/compat.h', '-D_GNU_SOURCE', '-D_LARGEFILE64_SOURCE']
   const upstream = readdirSync(join(source, 'src')).filter((name) => name.endsWith('.c') && !LEFT_OUT.has(name)).sort()
   const objects = []
   const cc = (file, ...flags) => {
@@ -95,9 +103,10 @@ function compile(folder, source) {
   const builtins = run(CLANG, ['--target=wasm32-wasi', '--print-libgcc-file-name']).trim()
   run('wasm-ld-16', ['--no-entry', '--gc-sections', '--strip-all', '-z', `stack-size=${STACK_BYTES}`, '--stack-first',
     `--max-memory=${MEMORY_BYTES}`,
-    ...exported.map((name) => `--export=${name}`), `${LIBRARIES}/crt1-reactor.o`, ...objects, `-L${LIBRARIES}`, '-lc', builtins,
-    '-o', 'linked.wasm'], { cwd: folder })
-  run('wasm-opt', ['-Oz', '--enable-sign-ext', '--enable-mutable-globals', '--strip-producers', 'linked.wasm', '-o', 'libbpf.wasm'], { cwd: folder })
+    ...exported.map((name) => `--export=${name}`), `${LIBRARIES}/crt1-reactor.o`, ...objects, `-L${LIBRARIES}`, '-lc',
+    builtins, '-o', 'linked.wasm'], { cwd: folder })
+  const features = ['--enable-sign-ext', '--enable-mutable-globals']
+  run('wasm-opt', ['-Oz', ...features, '--strip-producers', 'linked.wasm', '-o', 'libbpf.wasm'], { cwd: folder })
   return join(folder, 'libbpf.wasm')
 }
 
@@ -133,7 +142,8 @@ function licences(source) {
     'wasi-libc': '/usr/share/doc/wasi-libc/copyright',
     'compiler-rt': '/usr/share/doc/libclang-rt-16-dev-wasm32/copyright',
   }
-  return Object.entries(texts).map(([name, path]) => `${name}\n${'='.repeat(name.length)}\n\n${readFileSync(path, 'utf8')}`).join('\n')
+  const section = ([name, path]) => `${name}\n${'='.repeat(name.length)}\n\n${readFileSync(path, 'utf8')}`
+  return Object.entries(texts).map(section).join('\n')
 }
 
 /** Builds unless there is a module from the same inputs. `force`: in any case. @returns what it was made from */

@@ -36,7 +36,8 @@ export interface Codec<T = BpfValue> {
 }
 
 function mismatch(name: string, value: unknown): TypeError {
-  return new TypeError(`${typeof value === 'bigint' ? `${value}n` : JSON.stringify(value) ?? String(value)} is no ${name}`)
+  const shown = typeof value === 'bigint' ? `${value}n` : JSON.stringify(value) ?? String(value)
+  return new TypeError(`${shown} is no ${name}`)
 }
 
 function toInteger(name: string, value: unknown): bigint {
@@ -84,7 +85,10 @@ export function integer(name: string, size: number, signed: boolean, wide: Wide)
       name,
       size,
       read: wide === 'number' ? near : exact,
-      write: (view, at, value: unknown) => view.setBigUint64(at, BigInt.asUintN(64, ranged(name, toInteger(name, value), 64, signed)), true),
+      write: (view, at, value: unknown) => {
+        const whole = ranged(name, toInteger(name, value), 64, signed)
+        view.setBigUint64(at, BigInt.asUintN(64, whole), true)
+      },
     }
   }
   if (size !== 16) throw new TypeError(`${name}: integers of ${size} bytes are not known`)
@@ -222,7 +226,8 @@ export function struct(name: string, size: number, members: readonly Member[]): 
     const end = bits === 0 ? (bit >> 3) + codec.size : Math.ceil((bit + bits) / 8)
     if (end > size) throw new TypeError(`the type is wrong: ${name}.${member} lies outside of it`)
   }
-  const plain = members.filter((member) => member.bits === 0).map(({ name, bit, codec }) => ({ name, at: bit >> 3, codec }))
+  const plain = members.filter((member) => member.bits === 0)
+    .map(({ name, bit, codec }) => ({ name, at: bit >> 3, codec }))
   const fields = members.filter((member) => member.bits !== 0)
   const known = new Map(members.map((member) => [member.name, member]))
   return {

@@ -9,8 +9,8 @@ NAMES.set(11, 'EAGAIN')
 NAMES.set(95, 'EOPNOTSUPP')
 
 /** libbpf's own errors, from 4000 on, in the order of its `enum libbpf_errno`. */
-const LIBBPF_ERRORS = ['LIBELF', 'FORMAT', 'KVERSION', 'ENDIAN', 'INTERNAL', 'RELOC', 'LOAD', 'PROG2BIG', 'KVER', 'PROGTYPE',
-  'WRNGPID', 'INVSEQ', 'NLPARSE']
+const LIBBPF_ERRORS = ['LIBELF', 'FORMAT', 'KVERSION', 'ENDIAN', 'INTERNAL', 'RELOC', 'LOAD', 'VERIFY', 'PROG2BIG',
+  'KVER', 'PROGTYPE', 'WRNGPID', 'INVSEQ', 'NLPARSE']
 const LIBBPF_FIRST = 4000
 
 export function errorName(errno: number): string {
@@ -30,11 +30,16 @@ export class BpfError extends Error {
    */
   readonly log: string
 
-  /** @param what was being done. @param errno of either sign. @param log what was printed meanwhile */
-  constructor(what: string, errno: number, log = '') {
+  /**
+   * @param what was being done
+   * @param errno of either sign
+   * @param log what was printed meanwhile
+   * @param warnings the part of it to look for the reason in
+   */
+  constructor(what: string, errno: number, log = '', warnings = log) {
     const positive = Math.abs(errno)
     const name = errorName(positive)
-    const telling = reason(log)
+    const telling = reason(warnings)
     super(`${what}: ${name}${telling === '' ? '' : `: ${telling}`}`)
     this.name = 'BpfError'
     this.code = name

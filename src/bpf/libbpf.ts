@@ -37,6 +37,9 @@ export interface LibbpfBuild {
   readonly sha256: string
 }
 
+/** `enum libbpf_print_level` */
+const WARN = 0
+const DEBUG = 2
 /** Of `enum bpf_cmd`. */
 const enum Command { LinkCreate = 28, LinkUpdate = 29 }
 
@@ -97,6 +100,7 @@ export class Libbpf {
   /** Descriptors that this instance has open. */
   readonly #descriptors = new Set<number>()
   #log: string[] = []
+  #warnings: string[] = []
   #failed = false
   /** A link that takes the place of the next one to be made. */
   #replaced: number | null = null
@@ -114,7 +118,7 @@ export class Libbpf {
     }
     const instance = idle ?? new Libbpf(module)
     idle = null
-    instance.functions.start(verbose ? 2 : 0)
+    instance.functions.start(verbose ? DEBUG : WARN)
     return instance
   }
 
@@ -126,12 +130,35 @@ export class Libbpf {
       wasi_snapshot_preview1: wasi.wasiImport,
       host: this.#host(),
     })
-    this.functions = instance.exports as unknown as Functions
+    this.functions = this.#guarded(instance.exports as Functions)
     this.#memory = instance.exports.memory as WebAssembly.Memory
     this.#block = new Block(this.#memory.buffer)
     this.#bytes = this.#block.u8
     this.#view = new DataView(this.#memory.buffer)
     wasi.initialize(instance as Parameters<typeof wasi.initialize>[0])
+  }
+
+  /**
+   * The functions, of which none is called any more when one has failed: after a trap, or whatever else ended a call
+   * midway, memory can't be trusted.
+   */
+  #guarded(functions: Functions): Functions {
+    type Function = (...args: (number | bigint)[]) => number
+    const guard = (name: string, one: Function): Function => (...args) => {
+      if (this.#failed) throw new BpfError('libbpf', osConstants.errno.EBADF, 'it has failed on this object before')
+      try {
+        return one(...args)
+      } catch (cause) {
+        // The innermost of nested calls tells.
+        if (cause instanceof BpfError) throw cause
+        const error = new BpfError(name, EFAULT, [...this.#log, `libbpf failed: ${(cause as Error).message}`].join(''))
+        error.cause = cause
+        this.discard()
+        throw error
+      }
+    }
+    const entries = Object.entries(functions).filter(([, value]) => typeof value === 'function')
+    return Object.fromEntries(entries.map(([name, value]) => [name, guard(name, value as Function)])) as Functions
   }
 
   /** Back to be used again, unless it has failed: then all its descriptors are closed. */
@@ -186,7 +213,7 @@ export class Libbpf {
       this.bytes(at, bytes.length).set(bytes)
       return use(at)
     } finally {
-      if (!this.#failed) this.functions.free(at)
+      this.finish(() => this.functions.free(at))
     }
   }
 
@@ -201,32 +228,28 @@ export class Libbpf {
 
   /** Calls a function that returns a negated errno. @throws BpfError */
   call(what: string, run: () => number): number {
-    const result = this.#run(what, run)
-    if (result < 0) throw new BpfError(what, result, this.#takeLog())
+    this.#forget()
+    const result = run()
+    if (result < 0) throw new BpfError(what, result, this.#log.join(''), this.#warnings.join(''))
     return result
   }
 
   /** Calls a function that returns a pointer, and null when it has failed. @throws BpfError */
   pointer(what: string, run: () => Pointer): Pointer {
-    const result = this.#run(what, run)
-    if (result === 0) throw new BpfError(what, this.functions.last_error(), this.#takeLog())
-    return result
+    this.#forget()
+    const result = run()
+    if (result !== 0) return result
+    throw new BpfError(what, this.functions.last_error(), this.#log.join(''), this.#warnings.join(''))
   }
 
-  /** @throws BpfError EBADF after a failure that left nothing to be used */
-  alive(): void {
-    if (this.#failed) throw new BpfError('libbpf', osConstants.errno.EBADF, 'it has failed on this object before')
-  }
-
-  /** The last call for an object: it may fail. The instance goes to the next one. */
-  end(run: () => void): void {
+  /** A call at the end of something, when it does not matter any more whether libbpf fails. */
+  finish(run: () => void): void {
     if (this.#failed) return
     try {
       run()
-    } catch {
-      this.discard()
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error
     }
-    this.release()
   }
 
   /**
@@ -251,25 +274,9 @@ export class Libbpf {
     return result < 0 ? result : native.bpfDuplicate(link, 3)
   }
 
-  #run(what: string, run: () => number): number {
-    this.alive()
+  #forget(): void {
     this.#log = []
-    try {
-      return run()
-    } catch (cause) {
-      if (!(cause instanceof WebAssembly.RuntimeError)) throw cause
-      // Its memory can't be trusted any more.
-      this.discard()
-      const error = new BpfError(what, EFAULT, [...this.#log, `libbpf failed: ${cause.message}`].join(''))
-      error.cause = cause
-      throw error
-    }
-  }
-
-  #takeLog(): string {
-    const log = this.#log.join('')
-    this.#log = []
-    return log
+    this.#warnings = []
   }
 
   /** What libbpf has printed during the last call. */
@@ -285,18 +292,21 @@ export class Libbpf {
     return fd
   }
 
+  #print(level: number, text: string): void {
+    this.#log.push(text)
+    if (level === WARN) this.#warnings.push(text)
+  }
+
   #refused(result: number): number {
     const why = result < 0 ? native.bpfRefusal() : ''
-    if (why !== '') this.#log.push(`efuse: ${why}\n`)
+    if (why !== '') this.#print(WARN, `${why}\n`)
     return result
   }
 
   #host() {
     const path = (at: Pointer) => this.string(at)
     return {
-      log: (_level: number, at: Pointer, length: number) => {
-        this.#log.push(utf8.decode(this.bytes(at, length)))
-      },
+      log: (level: number, at: Pointer, length: number) => this.#print(level, utf8.decode(this.bytes(at, length))),
       bpf: (command: number, attr: Pointer, size: number) => {
         this.#current()
         if (command === Command.LinkCreate && this.#replaced !== null) {

@@ -13,11 +13,13 @@ import { BpfError } from './error.js'
 import { getObject, pinObject } from './pin.js'
 
 /** `enum bpf_map_type`, in the kernel's order. */
-const TYPES = ['unspec', 'hash', 'array', 'prog_array', 'perf_event_array', 'percpu_hash', 'percpu_array', 'stack_trace',
-  'cgroup_array', 'lru_hash', 'lru_percpu_hash', 'lpm_trie', 'array_of_maps', 'hash_of_maps', 'devmap', 'sockmap', 'cpumap',
-  'xskmap', 'sockhash', 'cgroup_storage', 'reuseport_sockarray', 'percpu_cgroup_storage', 'queue', 'stack', 'sk_storage',
-  'devmap_hash', 'struct_ops', 'ringbuf', 'inode_storage', 'task_storage', 'bloom_filter', 'user_ringbuf', 'cgrp_storage',
-  'arena', 'insn_array'] as const
+const TYPES = [
+  'unspec', 'hash', 'array', 'prog_array', 'perf_event_array', 'percpu_hash', 'percpu_array', 'stack_trace',
+  'cgroup_array', 'lru_hash', 'lru_percpu_hash', 'lpm_trie', 'array_of_maps', 'hash_of_maps', 'devmap', 'sockmap',
+  'cpumap', 'xskmap', 'sockhash', 'cgroup_storage', 'reuseport_sockarray', 'percpu_cgroup_storage', 'queue', 'stack',
+  'sk_storage', 'devmap_hash', 'struct_ops', 'ringbuf', 'inode_storage', 'task_storage', 'bloom_filter',
+  'user_ringbuf', 'cgrp_storage', 'arena', 'insn_array',
+] as const
 
 /** A map's type, as bpftool names it. */
 export type BpfMapType = (typeof TYPES)[number]
@@ -26,12 +28,19 @@ export function mapTypeName(type: number): BpfMapType {
   return TYPES[type] ?? 'unspec'
 }
 
-const PER_CPU: ReadonlySet<BpfMapType> = new Set(['percpu_hash', 'percpu_array', 'lru_percpu_hash', 'percpu_cgroup_storage'])
-/** Maps whose values are programs or maps. */
-const DESCRIPTORS: ReadonlySet<BpfMapType> = new Set(['prog_array', 'perf_event_array', 'cgroup_array', 'array_of_maps', 'hash_of_maps'])
-const INDEXED: ReadonlySet<BpfMapType> = new Set(['array', 'percpu_array', 'prog_array', 'perf_event_array', 'cgroup_array', 'array_of_maps'])
+type Types = ReadonlySet<BpfMapType>
+const PER_CPU: Types = new Set(['percpu_hash', 'percpu_array', 'lru_percpu_hash', 'percpu_cgroup_storage'])
+/** Maps whose values are programs, maps or files. */
+const DESCRIPTORS: Types = new Set(['prog_array', 'perf_event_array', 'cgroup_array', 'array_of_maps', 'hash_of_maps'])
+/** Maps whose keys are numbers from 0 on. */
+const INDEXED: Types = new Set(
+  ['array', 'percpu_array', 'prog_array', 'perf_event_array', 'cgroup_array', 'array_of_maps'])
 
-const enum Command { Create = 0, Lookup = 1, Update = 2, Delete = 3, NextKey = 4, Take = 21, LookupBatch = 24, TakeBatch = 25, UpdateBatch = 26, DeleteBatch = 27 }
+/** Of `enum bpf_cmd`. */
+const enum Command {
+  Create = 0, Lookup = 1, Update = 2, Delete = 3, NextKey = 4, Take = 21, LookupBatch = 24, TakeBatch = 25,
+  UpdateBatch = 26,
+}
 const { ENOENT, ENOSPC, EBADF, EINVAL } = osConstants.errno
 const ENOTSUPP = 524
 const BPF_F_MMAPABLE = 1 << 10
@@ -53,6 +62,23 @@ export interface MapDefinition {
   readonly maxEntries: number
   /** `BPF_F_*` */
   readonly flags?: number
+}
+
+/** Where a batch's parts lie in its block: cursors, keys and values; and how many elements. */
+interface BatchPlaces {
+  readonly from: number
+  readonly to: number
+  readonly keys: number
+  readonly values: number
+  readonly count: number
+}
+
+/** Elements that a batch has found, and where. */
+interface Batch {
+  readonly count: number
+  readonly view: DataView
+  readonly keys: number
+  readonly values: number
 }
 
 export interface MapCodecs<K, V> {
@@ -288,7 +314,8 @@ export class BpfMap<K = any, V = any> implements Iterable<[K, V]> {
     const taken: [K, V][] = []
     for (const { count, view, keys, values } of this.#batches(Command.TakeBatch)) {
       for (let i = 0; i < count; i++) {
-        taken.push([this.keyCodec.read(view, keys + i * this.keySize), this.valueCodec.read(view, values + i * this.#whole)])
+        const key = this.keyCodec.read(view, keys + i * this.keySize)
+        taken.push([key, this.valueCodec.read(view, values + i * this.#whole)])
       }
     }
     return taken
@@ -327,7 +354,7 @@ export class BpfMap<K = any, V = any> implements Iterable<[K, V]> {
     return { block, view, cursors: [first, first + cursor], keys, values }
   }
 
-  *#batches(command: Command): IterableIterator<{ count: number; view: DataView; keys: number; values: number }> {
+  *#batches(command: Command): IterableIterator<Batch> {
     let capacity = this.#batchCapacity()
     let memory = this.#batchBlock(capacity)
     const attr = 8
@@ -357,7 +384,7 @@ export class BpfMap<K = any, V = any> implements Iterable<[K, V]> {
     }
   }
 
-  #batchAttr(view: DataView, attr: number, at: { from: number; to: number; keys: number; values: number; count: number }): void {
+  #batchAttr(view: DataView, attr: number, at: BatchPlaces): void {
     const set = (offset: number, value: number) => view.setBigUint64(attr + offset, BigInt(value), true)
     set(0, at.from)
     set(8, at.to)
@@ -370,7 +397,7 @@ export class BpfMap<K = any, V = any> implements Iterable<[K, V]> {
   }
 
   /** For the types that have no batches. */
-  *#oneByOne(command: Command): IterableIterator<{ count: number; view: DataView; keys: number; values: number }> {
+  *#oneByOne(command: Command): IterableIterator<Batch> {
     const one = { count: 1, view: this.#view, keys: this.#nextKey, values: this.#value }
     let previous: Uint8Array | null = null
     // When the key before is gone the kernel begins anew: a bound, lest it never end.

@@ -44,6 +44,12 @@ export interface TypeOptions<K = any, V = any> {
   readonly value?: Codec<V> | string
 }
 
+export interface RecordOptions<T> {
+  /** The records' C type, by its name in the object. */
+  readonly type?: Codec<T> | string
+  readonly wide?: Wide
+}
+
 /** A map of an object before it is loaded: its definition can still be changed. */
 export class MapSettings {
   readonly name: string
@@ -106,7 +112,8 @@ export class MapSettings {
   pinAt(path: string): void {
     this.#owner.needUnloaded()
     const { libbpf } = this.#owner
-    libbpf.call(`map ${this.name}`, () => libbpf.text(path, (at) => libbpf.functions.bpf_map__set_pin_path(this.at, at)))
+    libbpf.call(`map ${this.name}`, () => libbpf.text(path, (at) =>
+      libbpf.functions.bpf_map__set_pin_path(this.at, at)))
   }
 }
 
@@ -243,7 +250,7 @@ export class BpfObject {
       this.knobs = new BpfVariables(`${name}: knob`, fixed.map((map) => this.#variables(map, true)))
       this.globals = new BpfVariables(`${name}: variable`, shared.map((map) => this.#variables(map, false)))
     } catch (error) {
-      f.bpf_object__close(this.#at)
+      libbpf.finish(() => f.bpf_object__close(this.#at))
       throw error
     }
     closeAtExit(this)
@@ -324,7 +331,8 @@ export class BpfObject {
       else this.#needOpen()
       return this.#initial(map)
     }
-    return new StructOps(this.#owner, map.at, name, new BpfVariables(`struct_ops ${name}: member`, [{ variables, memory }]))
+    const fields = new BpfVariables(`struct_ops ${name}: member`, [{ variables, memory }])
+    return new StructOps(this.#owner, map.at, name, fields)
   }
 
   // Loading --------------------------------------------------------------------------------------
@@ -339,8 +347,8 @@ export class BpfObject {
     const { libbpf } = this.#owner
     for (const map of this.#maps.values()) {
       if (!RODATA.test(this.#section(map)) || libbpf.functions.bpf_map__is_internal(map.at) === 0) continue
-      const value = this.#initial(map)
-      this.#fixed.set(map.name, new DataView(new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice().buffer))
+      const { buffer, byteOffset, byteLength } = this.#initial(map)
+      this.#fixed.set(map.name, new DataView(buffer.slice(byteOffset, byteOffset + byteLength)))
     }
     libbpf.call(`load ${this.name}`, () => libbpf.functions.bpf_object__load(this.#at))
     this.#log += libbpf.log
@@ -419,14 +427,14 @@ export class BpfObject {
   /**
    * The consumer of a ring buffer.
    *
-   * @param type the records' C type; without it records are copies of their bytes
+   * @param records without a type, they are copies of their bytes
    */
-  ringBuffer<T = Uint8Array>(name: string, type: { readonly type?: Codec<T> | string; readonly wide?: Wide } = {}): RingBuffer<T> {
+  ringBuffer<T = Uint8Array>(name: string, records: RecordOptions<T> = {}): RingBuffer<T> {
     const known = this.#rings.get(name)
     if (known !== undefined) return known
     const map = this.map(name)
     if (map.type !== 'ringbuf') throw new BpfError(`map ${name}`, EINVAL, `it is no ring buffer but ${map.type}`)
-    const codec = this.#codec(type.type, 0, type.wide ?? this.#wide) ?? codecs.bytes('record', 0)
+    const codec = this.#codec(records.type, 0, records.wide ?? this.#wide) ?? codecs.bytes('record', 0)
     const ring = new RingBuffer<T>(name, map.fd, map.maxEntries, codec)
     this.#rings.set(name, ring)
     return ring
@@ -450,7 +458,6 @@ export class BpfObject {
 
   #needOpen(): void {
     if (this.#at === 0) throw new BpfError(this.name, EBADF, 'it is closed')
-    this.#libbpf.alive()
   }
 
   #needLoaded(): void {
@@ -476,7 +483,8 @@ export class BpfObject {
     for (const map of this.#opened.values()) map.close()
     this.#at = 0
     open.delete(this)
-    this.#libbpf.end(() => this.#libbpf.functions.bpf_object__close(at))
+    this.#libbpf.finish(() => this.#libbpf.functions.bpf_object__close(at))
+    this.#libbpf.release()
   }
 
   [Symbol.dispose](): void {

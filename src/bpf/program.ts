@@ -10,7 +10,7 @@ import { pinObject } from './pin.js'
 /** How to attach; what is not given is taken from the program's section. */
 export interface AttachOptions {
   /** What bpf_get_attach_cookie() returns in the program. */
-  readonly cookie?: bigint
+  readonly cookie?: bigint | number
   /** `raw_tracepoint`: its name. */
   readonly rawTracepoint?: string
   /** `tracepoint`: category and name. */
@@ -20,7 +20,12 @@ export interface AttachOptions {
   /** A kernel function, at its begin or at its return. */
   readonly kprobe?: { readonly function: string; readonly atReturn?: boolean }
   /** A function of a program or library; `pid` -1 is every process. */
-  readonly uprobe?: { readonly path: string; readonly function: string; readonly pid?: number; readonly atReturn?: boolean }
+  readonly uprobe?: {
+    readonly path: string
+    readonly function: string
+    readonly pid?: number
+    readonly atReturn?: boolean
+  }
 }
 
 /** Of `enum bpf_cmd`. */
@@ -109,7 +114,8 @@ export class BpfProgram {
   #attach(options: AttachOptions): Pointer {
     const { libbpf } = this.#owner
     const f = libbpf.functions
-    const { cookie = 0n, rawTracepoint, tracepoint, iterate, kprobe, uprobe } = options
+    const { rawTracepoint, tracepoint, iterate, kprobe, uprobe } = options
+    const cookie = BigInt(options.cookie ?? 0)
     if (rawTracepoint !== undefined) {
       return libbpf.text(rawTracepoint, (name) => f.attach_raw_tracepoint(this.#at, name, cookie))
     }
@@ -121,7 +127,8 @@ export class BpfProgram {
       return f.attach_iterator(this.#at, iterate.map?.fd ?? -1, iterate.tid ?? 0, iterate.pid ?? 0)
     }
     if (kprobe !== undefined) {
-      return libbpf.text(kprobe.function, (name) => f.attach_kprobe(this.#at, name, Number(kprobe.atReturn ?? false), cookie))
+      return libbpf.text(kprobe.function, (name) =>
+        f.attach_kprobe(this.#at, name, Number(kprobe.atReturn ?? false), cookie))
     }
     if (uprobe !== undefined) {
       return libbpf.text(uprobe.path, (path) => libbpf.text(uprobe.function, (name) =>
@@ -143,8 +150,9 @@ export class BpfProgram {
     const zeroed = (bytes: number, use: (at: Pointer) => RunResult) => libbpf.allocated(new Uint8Array(bytes), use)
     return libbpf.allocated(data, (dataAt) => libbpf.allocated(context, (contextAt) => zeroed(outputBytes, (outAt) =>
       zeroed(12, (results) => {
-        libbpf.call(`program ${this.name}: run`, () => libbpf.functions.test_run(fd, data.length ? dataAt : 0, data.length,
-          outputBytes ? outAt : 0, outputBytes, context.length ? contextAt : 0, context.length, results))
+        libbpf.call(`program ${this.name}: run`, () => libbpf.functions.test_run(fd,
+          data.length ? dataAt : 0, data.length, outputBytes ? outAt : 0, outputBytes,
+          context.length ? contextAt : 0, context.length, results))
         const view = libbpf.view()
         const written = outputBytes ? view.getUint32(results + 4, true) : 0
         return {
@@ -228,7 +236,8 @@ export class BpfLink {
     const at = this.#at
     this.#at = 0
     this.#owner.forget(this)
-    this.#owner.libbpf.functions.bpf_link__destroy(at)
+    const { libbpf } = this.#owner
+    libbpf.finish(() => libbpf.functions.bpf_link__destroy(at))
   }
 
   [Symbol.dispose](): void {

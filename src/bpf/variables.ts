@@ -37,7 +37,8 @@ export class BpfVariables {
   #find(name: string) {
     const found = this.#found.get(name)
     if (found !== undefined) return found
-    throw new BpfError(`${this.#what} ${name}`, osConstants.errno.ENOENT, `there are ${this.names.join(', ') || 'none'}`)
+    const names = this.names.join(', ') || 'none'
+    throw new BpfError(`${this.#what} ${name}`, osConstants.errno.ENOENT, `there are ${names}`)
   }
 
   /** @throws BpfError ENOENT when there is no such variable */

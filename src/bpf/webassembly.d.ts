@@ -14,8 +14,5 @@ declare namespace WebAssembly {
     constructor(module: Module, imports: Readonly<Record<string, Readonly<Record<string, unknown>>>>)
   }
 
-  /** A trap: memory out of bounds, an unreachable instruction, a stack too deep. */
-  class RuntimeError extends Error {}
-
   function compile(bytes: Uint8Array): Promise<Module>
 }
