@@ -9,7 +9,8 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
-  copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync,
+  copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -73,7 +74,7 @@ export function stageHeaders(folder) {
   }
   mkdirSync(folder)
   for (const [name, target] of Object.entries(headers)) {
-    if (target === undefined || !existsSync(target)) throw new Error(`no ${name}: linux-libc-dev or libc6-dev is missing`)
+    if (target === undefined || !existsSync(target)) throw new Error(`no ${name}: install linux-libc-dev, libc6-dev`)
     symlinkSync(target, join(folder, name))
   }
 }

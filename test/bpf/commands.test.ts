@@ -31,22 +31,49 @@ const MEMORY = 64 << 10
 
 /** The last field of each command, by which the kernel tells what it does not know. */
 const lastFields: Record<string, string> = {
-  BPF_MAP_CREATE: 'excl_prog_hash_size', BPF_MAP_LOOKUP_ELEM: 'flags', BPF_MAP_UPDATE_ELEM: 'flags',
-  BPF_MAP_DELETE_ELEM: 'flags', BPF_MAP_GET_NEXT_KEY: 'flags', BPF_PROG_LOAD: 'keyring_id', BPF_OBJ_PIN: 'path_fd',
-  BPF_OBJ_GET: 'path_fd', BPF_PROG_ATTACH: 'expected_revision', BPF_PROG_DETACH: 'expected_revision',
-  BPF_PROG_TEST_RUN: 'test.batch_size', BPF_PROG_GET_NEXT_ID: 'fd_by_id_token_fd', BPF_MAP_GET_NEXT_ID: 'fd_by_id_token_fd',
-  BPF_PROG_GET_FD_BY_ID: 'fd_by_id_token_fd', BPF_MAP_GET_FD_BY_ID: 'fd_by_id_token_fd', BPF_OBJ_GET_INFO_BY_FD: 'info.info',
-  BPF_PROG_QUERY: 'query.revision', BPF_RAW_TRACEPOINT_OPEN: 'raw_tracepoint.cookie', BPF_BTF_LOAD: 'btf_token_fd',
-  BPF_BTF_GET_FD_BY_ID: 'fd_by_id_token_fd', BPF_TASK_FD_QUERY: 'task_fd_query.probe_addr',
-  BPF_MAP_LOOKUP_AND_DELETE_ELEM: 'flags', BPF_MAP_FREEZE: 'map_fd', BPF_BTF_GET_NEXT_ID: 'fd_by_id_token_fd',
-  BPF_MAP_LOOKUP_BATCH: 'batch.flags', BPF_MAP_LOOKUP_AND_DELETE_BATCH: 'batch.flags', BPF_MAP_UPDATE_BATCH: 'batch.flags',
-  BPF_MAP_DELETE_BATCH: 'batch.flags', BPF_LINK_CREATE: 'link_create.uprobe_multi.pid', BPF_LINK_UPDATE: 'link_update.old_map_fd',
-  BPF_LINK_GET_FD_BY_ID: 'fd_by_id_token_fd', BPF_LINK_GET_NEXT_ID: 'fd_by_id_token_fd', BPF_ENABLE_STATS: 'enable_stats.type',
-  BPF_ITER_CREATE: 'iter_create.flags', BPF_LINK_DETACH: 'link_detach.link_fd', BPF_PROG_BIND_MAP: 'prog_bind_map.flags',
-  BPF_TOKEN_CREATE: 'token_create.bpffs_fd', BPF_PROG_STREAM_READ_BY_FD: 'prog_stream_read.prog_fd',
+  BPF_MAP_CREATE: 'excl_prog_hash_size',
+  BPF_MAP_LOOKUP_ELEM: 'flags',
+  BPF_MAP_UPDATE_ELEM: 'flags',
+  BPF_MAP_DELETE_ELEM: 'flags',
+  BPF_MAP_GET_NEXT_KEY: 'flags',
+  BPF_PROG_LOAD: 'keyring_id',
+  BPF_OBJ_PIN: 'path_fd',
+  BPF_OBJ_GET: 'path_fd',
+  BPF_PROG_ATTACH: 'expected_revision',
+  BPF_PROG_DETACH: 'expected_revision',
+  BPF_PROG_TEST_RUN: 'test.batch_size',
+  BPF_PROG_GET_NEXT_ID: 'fd_by_id_token_fd',
+  BPF_MAP_GET_NEXT_ID: 'fd_by_id_token_fd',
+  BPF_PROG_GET_FD_BY_ID: 'fd_by_id_token_fd',
+  BPF_MAP_GET_FD_BY_ID: 'fd_by_id_token_fd',
+  BPF_OBJ_GET_INFO_BY_FD: 'info.info',
+  BPF_PROG_QUERY: 'query.revision',
+  BPF_RAW_TRACEPOINT_OPEN: 'raw_tracepoint.cookie',
+  BPF_BTF_LOAD: 'btf_token_fd',
+  BPF_BTF_GET_FD_BY_ID: 'fd_by_id_token_fd',
+  BPF_TASK_FD_QUERY: 'task_fd_query.probe_addr',
+  BPF_MAP_LOOKUP_AND_DELETE_ELEM: 'flags',
+  BPF_MAP_FREEZE: 'map_fd',
+  BPF_BTF_GET_NEXT_ID: 'fd_by_id_token_fd',
+  BPF_MAP_LOOKUP_BATCH: 'batch.flags',
+  BPF_MAP_LOOKUP_AND_DELETE_BATCH: 'batch.flags',
+  BPF_MAP_UPDATE_BATCH: 'batch.flags',
+  BPF_MAP_DELETE_BATCH: 'batch.flags',
+  BPF_LINK_CREATE: 'link_create.uprobe_multi.pid',
+  BPF_LINK_UPDATE: 'link_update.old_map_fd',
+  BPF_LINK_GET_FD_BY_ID: 'fd_by_id_token_fd',
+  BPF_LINK_GET_NEXT_ID: 'fd_by_id_token_fd',
+  BPF_ENABLE_STATS: 'enable_stats.type',
+  BPF_ITER_CREATE: 'iter_create.flags',
+  BPF_LINK_DETACH: 'link_detach.link_fd',
+  BPF_PROG_BIND_MAP: 'prog_bind_map.flags',
+  BPF_TOKEN_CREATE: 'token_create.bpffs_fd',
+  BPF_PROG_STREAM_READ_BY_FD: 'prog_stream_read.prog_fd',
   BPF_PROG_ASSOC_STRUCT_OPS: 'prog_assoc_struct_ops.flags',
-  BPF_TRACE_ITER: 'link_create.iter_info_len', BPF_TRACE_KPROBE_MULTI: 'link_create.kprobe_multi.cookies',
-  BPF_TRACE_UPROBE_MULTI: 'link_create.uprobe_multi.pid', BPF_TRACE_KPROBE_SESSION: 'link_create.kprobe_multi.cookies',
+  BPF_TRACE_ITER: 'link_create.iter_info_len',
+  BPF_TRACE_KPROBE_MULTI: 'link_create.kprobe_multi.cookies',
+  BPF_TRACE_UPROBE_MULTI: 'link_create.uprobe_multi.pid',
+  BPF_TRACE_KPROBE_SESSION: 'link_create.kprobe_multi.cookies',
   BPF_TRACE_UPROBE_SESSION: 'link_create.uprobe_multi.pid',
 }
 
@@ -86,12 +113,13 @@ test('the table is the kernel\'s', async (t) => {
   t.strictSame(all.filter((name) => !known.has(name)), [], 'no command of libbpf\'s header is missing')
 
   const pointers = new Set(table.flatMap((row) => row.pointers.map(({ name }) => name.split('.').at(-1))))
-  for (const struct of [/^union bpf_attr \{/m, /^struct bpf_prog_info \{/m, /^struct bpf_map_info \{/m, /^struct bpf_btf_info \{/m,
-    /^struct bpf_link_info \{/m]) {
-    const wide = [...body(struct).matchAll(/__aligned_u64\s+(\w+)/g)].map(([, name]) => name)
+  for (const struct of ['union bpf_attr', 'struct bpf_prog_info', 'struct bpf_map_info', 'struct bpf_btf_info',
+    'struct bpf_link_info']) {
+    const wide = [...body(new RegExp(`^${struct} \\{`, 'm')).matchAll(/__aligned_u64\s+(\w+)/g)].map(([, name]) => name)
     // One is a number; the names that a perf event's link has lie at one place.
     const numbers = new Set(['cookie', 'file_name', 'tp_name'])
-    t.strictSame(wide.filter((name) => !pointers.has(name) && !numbers.has(name)), [], `no pointer of ${struct.source} is missing`)
+    const missing = wide.filter((name) => !pointers.has(name) && !numbers.has(name))
+    t.strictSame(missing, [], `no pointer of ${struct} is missing`)
   }
 })
 
@@ -114,7 +142,8 @@ function memory() {
 type Memory = ReturnType<typeof memory>
 
 /** Makes the lengths that belong to a pointer `items`, where they are fields. */
-function lengths(m: Memory, { extent, count, unit }: BpfCommandRow['pointers'][number], items: number, map: number): void {
+function lengths(m: Memory, pointer: BpfCommandRow['pointers'][number], items: number, map: number): void {
+  const { extent, count, unit } = pointer
   if (extent === Extent.Key || extent === Extent.Value || extent === Extent.NextKey || extent === Extent.Cursor) {
     m.word(count, map)
   } else if (extent === Extent.Keys || extent === Extent.Values) {
@@ -128,7 +157,9 @@ function lengths(m: Memory, { extent, count, unit }: BpfCommandRow['pointers'][n
   }
 }
 
-function refused(t: Test, what: string, { result, refusal }: ReturnType<Memory['call']>, errno: number, match: string | RegExp): void {
+function refused(
+  t: Test, what: string, { result, refusal }: ReturnType<Memory['call']>, errno: number, match: string,
+): void {
   t.equal(result, -errno, `${what}: ${refusal || 'the kernel\'s answer'}`)
   t.match(refusal, match, `${what}: it says why`)
 }
@@ -153,7 +184,8 @@ test('every pointer is checked', { skip }, async (t) => {
         if (isLink) m.word(8, row.number)
         m.pointer(pointer.at, at)
         const before = m.block.u8.slice()
-        refused(t, `${row.name}, ${pointer.name} ${what}`, m.call(isLink ? LINK_CREATE : row.number), EFAULT, pointer.name)
+        const answer = m.call(isLink ? LINK_CREATE : row.number)
+        refused(t, `${row.name}, ${pointer.name} ${what}`, answer, EFAULT, pointer.name)
         t.ok(Buffer.from(before).equals(m.block.u8), 'nothing was written')
       }
     }
@@ -175,7 +207,8 @@ test('lengths are checked', { skip }, async (t) => {
         if (isLink) m.word(8, row.number)
         m.pointer(pointer.at, sized ? MEMORY - 8 : 512)
         // A cursor of 16 bytes, a key of 16 and a value of at least 64 do not fit into 8.
-        refused(t, `${row.name}, ${pointer.name}, ${items} items`, m.call(isLink ? LINK_CREATE : row.number), EFAULT, pointer.name)
+        const answer = m.call(isLink ? LINK_CREATE : row.number)
+        refused(t, `${row.name}, ${pointer.name}, ${items} items`, answer, EFAULT, pointer.name)
         if (sized) break
       }
     }
@@ -258,9 +291,15 @@ test('information with pointers of its own', { skip }, async (t) => {
   const { result: btfFd } = btf.call(19)
   t.ok(btfFd >= 0, 'the kernel\'s types')
   t.teardown(() => native.bpfClose(btfFd))
-  const links = { 'raw_tracepoint.tp_name': raw.fd, 'iter.target_name': iterator.fd, 'perf_event.kprobe.func_name': tracepoint.fd }
+  const links = {
+    'raw_tracepoint.tp_name': raw.fd,
+    'iter.target_name': iterator.fd,
+    'perf_event.kprobe.func_name': tracepoint.fd,
+  }
   const fds: Record<string, number> = {
-    'struct bpf_prog_info': object.program('on_call').fd, 'struct bpf_map_info': object.map('.data').fd, 'struct bpf_btf_info': btfFd,
+    'struct bpf_prog_info': object.program('on_call').fd,
+    'struct bpf_map_info': object.map('.data').fd,
+    'struct bpf_btf_info': btfFd,
   }
   const INFO = 512
   const get = (fd: number, length: number, prepare: (m: Memory) => void = () => {}) => {

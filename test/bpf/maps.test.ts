@@ -32,7 +32,13 @@ const skip = unavailable()
 const cpus = Number(/(\d+)\s*$/.exec(readFileSync('/sys/devices/system/cpu/possible', 'utf8'))![1]) + 1
 const key: Key = { mount: 1, operation: 2, cpu: 3 }
 const value: Value = {
-  count: 10n, balance: -5n, histogram: [1, 2, 3, 4], name: 'eFuse', number: 0x04030201, bytes: Uint8Array.of(1, 2, 3, 4), set: true,
+  count: 10n,
+  balance: -5n,
+  histogram: [1, 2, 3, 4],
+  name: 'eFuse',
+  number: 0x04030201,
+  bytes: Uint8Array.of(1, 2, 3, 4),
+  set: true,
 }
 
 async function loaded(t: Test): Promise<BpfObject> {
@@ -67,7 +73,8 @@ test('a hash of structs', { skip }, async (t) => {
   t.strictSame(map.get(key), value)
   t.throws(() => map.set(key, value, 'create'), { code: 'EEXIST' })
   t.equal(touch(object, 7) & 1, 1)
-  t.strictSame(map.get(key), { ...value, count: 17n, balance: -12n, histogram: [1, 2, 3, 5] }, 'the program has counted')
+  const counted = { ...value, count: 17n, balance: -12n, histogram: [1, 2, 3, 5] }
+  t.strictSame(map.get(key), counted, 'the program has counted')
   t.equal(new DataView(map.peekBytes(key)!.slice().buffer).getBigUint64(0, true), 17n, 'its bytes')
 
   map.set(key, { count: 1 } as never)
@@ -259,7 +266,8 @@ test('definitions can be changed before they are loaded', { skip }, async (t) =>
 
 test('a map lives until it is closed', { skip }, async (t) => {
   const before = descriptors()
-  const map = BpfMap.create<number, Uint8Array>({ type: 'array', keySize: 4, valueSize: 4, maxEntries: 2, flags: 1 << 10 })
+  const mappable = 1 << 10
+  const map = BpfMap.create({ type: 'array', keySize: 4, valueSize: 4, maxEntries: 2, flags: mappable })
   map.memory()
   t.equal(descriptors(), before + 1)
   map.close()

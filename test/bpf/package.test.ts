@@ -53,12 +53,15 @@ test('without it everything else works', (t) => {
     cpSync(join(root, name), join(copy, name), { recursive: true })
   }
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
-  const run = (script: string) => spawnSync(process.execPath, ['--input-type=module', '-e', script], { cwd: copy, encoding: 'utf8' })
+  const run = (script: string) =>
+    spawnSync(process.execPath, ['--input-type=module', '-e', script], { cwd: copy, encoding: 'utf8' })
   const plain = run(`import { MemFS } from 'efuse'; console.log(typeof MemFS)`)
   t.equal(plain.stdout, 'function\n', plain.stderr)
   const loading = run(`
     import { BpfObject } from 'efuse/bpf'
-    for (let i = 0; i < 2; i++) await BpfObject.open(new Uint8Array(8)).catch((error) => console.log(error.code, error.message))`)
+    for (let i = 0; i < 2; i++) {
+      await BpfObject.open(new Uint8Array(8)).catch((error) => console.log(error.code, error.message))
+    }`)
   t.match(loading.stdout, /^(ENOENT .*libbpf\.wasm.*npm run build:bpf.*\n){2}$/, loading.stderr)
   t.end()
 })

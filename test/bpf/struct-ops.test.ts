@@ -107,7 +107,10 @@ test('a process that ends leaves nothing attached', { skip }, (t) => {
     ${end}
   `], { encoding: 'utf8', timeout: 60_000 })
   for (const [name, end] of [
-    ['linkless', ''], ['linkless', 'process.exit(3)'], ['counting', ''], ['counting', 'process.kill(process.pid, "SIGKILL")'],
+    ['linkless', ''],
+    ['linkless', 'process.exit(3)'],
+    ['counting', ''],
+    ['counting', 'process.kill(process.pid, "SIGKILL")'],
   ]) {
     const { stdout, stderr } = run(name, end)
     t.equal(stdout, 'attached\n', stderr)
