@@ -55,12 +55,12 @@ int EFUSE_HOOK(hide_lookup)
 	if (length == 0 || size < length)
 		return EFUSE_PASS;
 	for (__u32 i = 0; i < SUFFIX_MAX; i++) {
-		__u32 at = size - length + i;
+		/* changes nothing, but shows the verifier that it lies within the name's place */
+		__u32 at = (size - length + i) & NAME_MAX;
 
 		if (i >= length)
 			break;
-		/* always true, but the verifier can't know */
-		if (at > NAME_MAX || name[at] != suffix[i])
+		if (name[at] != suffix[i])
 			return EFUSE_PASS;
 	}
 	__sync_fetch_and_add(&hidden, 1);
