@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /** Mounts to be watched: ours, a libfuse program's, and one that takes its time. */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import type { Test } from 'tap'
 import type { KernelLoad } from '../../src/mount/load.js'
+import { openDevice } from '../suites/ground.js'
 import { efuse, mountAt, place, run, ROOT, said, type Place } from '../mount/support.js'
 
 /** No answer is kept by the kernel, so that every call reaches the server. */
@@ -59,9 +60,18 @@ export async function mountSlow(t: Test, ...args: string[]): Promise<Mounted> {
   return { ...at, device: mountAt(at.mountpoint)!.device }
 }
 
-/** Waits until something is so; the test's own time-out is the bound. */
-export async function until(what: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await what()) await new Promise((resolve) => setTimeout(resolve, 10))
+/** The words before a command that make it an ordinary user's, who has no rights but files of his own in `at`. */
+export function ordinaryUser(t: Test, at: Place): string[] {
+  openDevice(t)
+  const user = 65534
+  chmodSync(at.directory, 0o777)
+  for (const path of [at.source, at.mountpoint]) chownSync(path, user, user)
+  return ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', 'env', '-u', 'XDG_RUNTIME_DIR', 'HOME=/nonexistent']
+}
+
+/** Waits until something is so, looking every few milliseconds; the test's own time-out is the bound. */
+export async function until(what: () => boolean | Promise<boolean>, interval = 10): Promise<void> {
+  while (!await what()) await new Promise((resolve) => setTimeout(resolve, interval))
 }
 
 /**
