@@ -10,7 +10,12 @@ import { readFileSync } from 'node:fs'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import type { CpuLoad, Flight, KernelLoad, MakerLoad, OperationLoad } from '../mount/load.js'
 import { connectionOf } from '../mount/load.js'
-import { BpfError, BpfObject, bundledObject, probeBpf, type BpfLink, type BpfMap } from './index.js'
+import { BpfError } from './error.js'
+import { bundledObject } from './libbpf.js'
+import type { BpfMap } from './map.js'
+import { BpfObject } from './object.js'
+import { probeBpf } from './probe.js'
+import type { BpfLink } from './program.js'
 
 export interface MonitorOptions {
   /** Mounts that can be watched at a time; each takes 62 KB for each CPU. Default 8. */

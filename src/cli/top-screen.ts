@@ -73,7 +73,8 @@ export function Top({ source, entry, interval, unicode, onEnd }: TopOptions): Re
   const [reverse, toggleReverse] = useReducer((value: boolean) => !value, false)
   const [paused, togglePause] = useReducer((value: boolean) => !value, false)
   const [chosen, setChosen] = useState<number | null>(entry?.id ?? null)
-  const [cursor, setCursor] = useState(0)
+  /** A mount, not a row: others come and go above it. */
+  const [marked, setMarked] = useState<number | null>(null)
   const stopped = useRef(false)
   stopped.current = paused
 
@@ -116,6 +117,8 @@ export function Top({ source, entry, interval, unicode, onEnd }: TopOptions): Re
 
   const list = [...views]
   const shown = chosen === null ? undefined : views.get(chosen)
+  const cursor = Math.max(0, list.findIndex(([id]) => id === marked))
+  const mark = (row: number): void => setMarked(list[Math.min(Math.max(0, row), list.length - 1)]?.[0] ?? null)
   useInput((input, pressed) => {
     const step = (by: number): void => setKey(KEYS[(KEYS.indexOf(key) + by + KEYS.length) % KEYS.length])
     if (input === 'q' || (pressed.ctrl && input === 'c')) exit()
@@ -123,8 +126,8 @@ export function Top({ source, entry, interval, unicode, onEnd }: TopOptions): Re
     else if (pressed.rightArrow || input === '>') step(1)
     else if (input === 'r') toggleReverse()
     else if (input === 'p') togglePause()
-    else if (pressed.upArrow) setCursor(Math.max(0, cursor - 1))
-    else if (pressed.downArrow) setCursor(Math.min(Math.max(0, list.length - 1), cursor + 1))
+    else if (pressed.upArrow) mark(cursor - 1)
+    else if (pressed.downArrow) mark(cursor + 1)
     else if (pressed.return && entry === null && shown === undefined) setChosen(list[cursor]?.[0] ?? null)
     else if ((pressed.escape || pressed.backspace) && entry === null) setChosen(null)
   })
@@ -358,13 +361,13 @@ function sideBySide(left: Line[], right: Line[], width: number): Line[] {
 function listLines(views: readonly MountView[], { columns, height, cursor, unicode, refused }: {
   columns: number; height: number; cursor: number; unicode: boolean; refused: string | null
 }): Line[] {
-  const width = Math.max(16, columns - (FULL_WIDTH - 24))
+  const width = Math.max(16, columns - (FULL_WIDTH - 22))
   const lines: Line[] = [
     [{ text: 'efuse top  ', bold: true, color: 'cyan' },
       { text: `${views.length} FUSE mount${views.length === 1 ? '' : 's'}`, dim: true }],
     ...(refused === null ? [] : [[{ text: refused, color: 'yellow' }]]),
     [],
-    [{ text: `${'MOUNTPOINT'.padEnd(width)} ${'TYPE'.padEnd(13)}${'REQ/S'.padStart(7)}${'ERR/S'.padStart(7)}`
+    [{ text: `  ${'MOUNTPOINT'.padEnd(width)} ${'TYPE'.padEnd(13)}${'REQ/S'.padStart(7)}${'ERR/S'.padStart(7)}`
       + `${'P50'.padStart(7)}${'P99'.padStart(7)}${'UNDER WAY'.padStart(11)}`, bold: true }],
   ]
   const room = height - lines.length
@@ -372,7 +375,7 @@ function listLines(views: readonly MountView[], { columns, height, cursor, unico
   views.slice(from, from + room).forEach(({ mountpoint, type, total, waiting, flights }, index) => {
     const name = mountpoint.length > width ? `${unicode ? '…' : '~'}${mountpoint.slice(-(width - 1))}` : mountpoint
     lines.push([{
-      text: `${name.padEnd(width)} ${type.slice(0, 12).padEnd(13)}${shortNumber(total.requests).padStart(7)}`
+      text: `${from + index === cursor ? '>' : ' '} ${name.padEnd(width)} ${type.slice(0, 12).padEnd(13)}${shortNumber(total.requests).padStart(7)}`
         + `${shortNumber(total.errors).padStart(7)}${shortTime(total.p50).padStart(7)}${shortTime(total.p99).padStart(7)}`
         + `${String(waiting ?? flights.length).padStart(11)}`,
       inverse: from + index === cursor,

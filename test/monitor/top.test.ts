@@ -203,10 +203,12 @@ t.test('all mounts: one is chosen, and left again', { skip }, async (t) => {
   start(terminal, '--all')
   const screen = await terminal.shows((text) => text.includes(one.mountpoint) && text.includes(other.mountpoint))
   t.match(screen, /\d+ FUSE mounts/)
-  const lines = (text: string): string[] => text.split('\n')
-  const table = lines(screen).slice(lines(screen).findIndex((line) => line.startsWith('MOUNTPOINT')) + 1)
-  const row = table.findIndex((line) => line.startsWith(other.mountpoint))
-  for (let i = 0; i < row; i++) terminal.press('Down')
+  // Others may mount and unmount meanwhile: the mark stays where it is.
+  await terminal.shows((text) => {
+    if (text.includes(`> ${other.mountpoint} `)) return true
+    terminal.press('Down')
+    return false
+  })
   terminal.press('Enter')
   const inside = await terminal.shows(new RegExp(`efuse top  ${other.mountpoint}[^]*MKDIR +[1-9]`))
   t.match(inside, /PROCESS/)
