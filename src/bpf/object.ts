@@ -350,7 +350,13 @@ export class BpfObject {
       const { buffer, byteOffset, byteLength } = this.#initial(map)
       this.#fixed.set(map.name, new DataView(buffer.slice(byteOffset, byteOffset + byteLength)))
     }
-    libbpf.call(`load ${this.name}`, () => libbpf.functions.bpf_object__load(this.#at))
+    try {
+      libbpf.call(`load ${this.name}`, () => libbpf.functions.bpf_object__load(this.#at))
+    } catch (error) {
+      // libbpf tries the simplest of programs first, and blames kernels that are long gone when it is refused.
+      if (!(error instanceof BpfError) || error.errno !== EPERM || !error.log.includes('probe_loading')) throw error
+      throw new BpfError(`load ${this.name}`, EPERM, error.log, 'it takes CAP_BPF and CAP_PERFMON, or root')
+    }
     this.#log += libbpf.log
     this.#loaded = true
     return this

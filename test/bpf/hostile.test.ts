@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /** Objects that are wrong, by accident or on purpose: an error that can be read, nothing left open, no crash. */
 import { test } from 'tap'
+import { spawnSync } from 'node:child_process'
 import { BpfError, BpfObject } from '../../src/bpf/index.js'
 import { descriptors, objectBytes, objectPath, share, unavailable } from './objects.js'
 
@@ -118,6 +119,18 @@ test('the verifier\'s refusal says why', { skip }, async (t) => {
     t.throws(() => object.load(), { name: 'BpfError' }, 'it does not load a second time')
   }
   t.equal(descriptors(), before)
+})
+
+test('those who may not load anything are told so', { skip }, (t) => {
+  const run = spawnSync(process.execPath, ['--input-type=module', '-e', `
+    import { BpfObject } from ${JSON.stringify(new URL('../../src/bpf/index.js', import.meta.url).href)}
+    const object = await BpfObject.open(${JSON.stringify(objectPath('tracing'))})
+    process.setgroups([])
+    process.setgid(65534)
+    process.setuid(65534)
+    try { object.load() } catch (error) { console.log(error.code, error.message) }`], { encoding: 'utf8' })
+  t.equal(run.stdout, 'EPERM load tracing: EPERM: it takes CAP_BPF and CAP_PERFMON, or root\n', run.stderr)
+  t.end()
 })
 
 test('bits that flipped', { skip }, async (t) => {
