@@ -9,8 +9,8 @@ failed=0
 number=0
 for command in "$@"; do
 	started=$SECONDS
-	bash -c "$command" >"$results/$number.tap" 2>"$results/$number.errors"
-	status=$?
+	bash -c "$command" 2>&1 | tee "$results/$number.tap"
+	status=${PIPESTATUS[0]}
 	echo "$status" >"$results/$number.status"
 	echo "$((SECONDS - started)) s, status $status: $command"
 	[ "$status" = 0 ] || failed=1
