@@ -34,6 +34,7 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct fuse_in_header {
+	__u32 len;
 	__u32 opcode;
 	__u64 nodeid;
 	__u32 pid;
@@ -43,18 +44,12 @@ struct fuse_out_header {
 	__s32 error;
 };
 
-struct fuse_in_arg {
-	unsigned int size;
-};
-
 struct fuse_arg {
 	unsigned int size;
 };
 
 struct fuse_args {
-	__u8 in_numargs;
 	__u8 out_numargs;
-	struct fuse_in_arg in_args[4];
 	struct fuse_arg out_args[2];
 };
 
@@ -118,6 +113,7 @@ const volatile __u32 makers_mask = 63;
 const volatile __u32 watched_mask = 255;
 
 #define NO_PLACE (~0U)
+#define IN_HEADER_SIZE 40
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -370,23 +366,6 @@ int BPF_PROG(request_send, struct fuse_req *req)
 	return 0;
 }
 
-/* What a request holds behind its header, as the kernel has it in parts. */
-static __always_inline __u32 request_bytes(struct fuse_args *args)
-{
-	__u32 count = args->in_numargs;
-	__u32 bytes = 0;
-
-	if (count > 0)
-		bytes = args->in_args[0].size;
-	if (count > 1)
-		bytes += args->in_args[1].size;
-	if (count > 2)
-		bytes += args->in_args[2].size;
-	if (count > 3)
-		bytes += args->in_args[3].size;
-	return bytes;
-}
-
 /* What a reply holds. Not the length in its header: over io_uring servers leave that as they like. */
 static __always_inline __u32 reply_bytes(struct fuse_args *args)
 {
@@ -406,10 +385,8 @@ int BPF_PROG(request_end, struct fuse_req *req)
 	__u32 place = place_of(req);
 	struct monitor_operation *operation;
 	struct monitor_flights *set;
-	struct monitor_maker *maker;
-	struct fuse_args *args;
 	__u32 opcode, background, bytes_in, bytes_out = 0;
-	__u64 request, took = 0;
+	__u64 request;
 
 	if (place == NO_PLACE)
 		return 0;
@@ -417,13 +394,12 @@ int BPF_PROG(request_end, struct fuse_req *req)
 	operation = operation_at(place, opcode);
 	if (!operation)
 		return 0;
-	args = req->args;
 	operation->requests++;
-	operation->bytes_in += bytes_in = request_bytes(args);
+	operation->bytes_in += bytes_in = req->in.h.len - IN_HEADER_SIZE;
 	if (req->out.h.error)
 		operation->errors++;
 	else
-		operation->bytes_out += bytes_out = reply_bytes(args);
+		operation->bytes_out += bytes_out = reply_bytes(req->args);
 	background = is_background(req);
 	if (background) {
 		struct monitor_connection *connection = bpf_map_lookup_elem(&connections, &place);
@@ -445,23 +421,22 @@ int BPF_PROG(request_end, struct fuse_req *req)
 		if (flight->opcode != opcode || flight->background != background || flight->place != place) {
 			taken_back(flight);
 		} else {
-			__u32 bucket;
+			__u64 took = bpf_ktime_get_ns() - flight->since;
+			__u32 bucket = bucket_of(took);
+			struct monitor_maker *maker = maker_of(req->in.h.pid, place);
 
-			took = bpf_ktime_get_ns() - flight->since;
-			bucket = bucket_of(took);
 			operation->timed++;
 			operation->nanoseconds += took;
 			if (bucket < MONITOR_BUCKETS)
 				operation->buckets[bucket]++;
+			if (maker) {
+				maker->requests++;
+				maker->bytes += bytes_in + bytes_out;
+				maker->nanoseconds += took;
+			}
 		}
 		__sync_lock_test_and_set(&set->requests[way], 0);
 		break;
-	}
-	maker = maker_of(req->in.h.pid, place);
-	if (maker) {
-		maker->requests++;
-		maker->bytes += bytes_in + bytes_out;
-		maker->nanoseconds += took;
 	}
 	return 0;
 }

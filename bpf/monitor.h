@@ -55,7 +55,7 @@ struct monitor_flights {
 	struct monitor_flight flights[MONITOR_FLIGHT_WAYS];
 };
 
-/* Map `makers`, per CPU: who makes requests, in sets of four; the one not seen longest makes room. */
+/* Map `makers`, per CPU: who makes the timed requests, in sets of four; the one not seen longest makes room. */
 #define MONITOR_MAKER_WAYS 4
 struct monitor_maker {
 	__u32 thread;		/* as the server is told: in the mount's pid namespace */
@@ -63,7 +63,7 @@ struct monitor_maker {
 	__u64 seen;		/* when last, by the set's clock */
 	__u64 requests;
 	__u64 bytes;		/* both ways */
-	__u64 nanoseconds;	/* that its timed requests took */
+	__u64 nanoseconds;	/* that they took */
 	__u32 process;		/* in our own namespace; 0 while nobody has seen a request's beginning */
 	__u32 unused;
 	char command[16];

@@ -3,8 +3,8 @@
  * The load of FUSE mounts, any program's, as the kernel sees it: bpf/monitor.bpf.c loaded, steered and read.
  *
  * Requests are always counted. Timing them takes a second program, which costs three times as much as counting: it
- * is attached all the time while requests are few, and for a tenth of each second while they are many. Percentiles
- * then come from the requests of that tenth.
+ * is attached all the time while requests are few, and for a twentieth of each second while they are many. Percentiles
+ * then come from the requests of that twentieth.
  */
 import { readFileSync } from 'node:fs'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
@@ -45,7 +45,7 @@ const MANY = 10_000
 const FEW = 7_000
 const TICK = 1000
 /** How long they are timed in each tick, milliseconds. */
-const WINDOW = 100
+const WINDOW = 50
 /** An older request's thread is looked for: it may have been killed. Milliseconds. */
 const SUSPICIOUS_AGE = 200
 

@@ -178,6 +178,9 @@ export function viewOf(now: Sample, before: Sample | null): MountView {
     answered: sum((one) => one.answered),
     total: sum((one) => one.total),
   }, seconds)
+  // Makers are known of timed requests: they stand for the others.
+  const timed = all.reduce((sum, { times }) => sum + times.timed, 0)
+  const scale = timed > 0 ? all.reduce((sum, { requests }) => sum + requests, 0) / timed : 0
   const oldCpus = new Map(first.kernel?.cpus.map((one) => [one.cpu, one]))
   const oldMakers = new Map(first.kernel?.makers.map((one) => [one.process, one]))
   const oldWorkers = new Map(first.server?.workers.map((one) => [one.index, one]))
@@ -214,9 +217,9 @@ export function viewOf(now: Sample, before: Sample | null): MountView {
       const made = requests - old.requests
       return {
         process, command,
-        requests: made / seconds,
-        bytes: (bytes - old.bytes) / seconds,
-        mean: kernel!.timing === 'all' && made > 0 ? (nanoseconds - old.nanoseconds) / made : null,
+        requests: made / seconds * scale,
+        bytes: (bytes - old.bytes) / seconds * scale,
+        mean: mean({ timed: made, nanoseconds: nanoseconds - old.nanoseconds }),
       }
     }).filter(({ requests }) => requests > 0).sort((a, b) => b.requests - a.requests || a.process - b.process),
     flights: kernel?.flights ?? [],

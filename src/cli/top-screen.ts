@@ -221,7 +221,7 @@ function headLines(view: MountView, { columns, unicode, refused, history }: {
   const { total } = view
   const dash = unicode ? ' · ' : ' - '
   const observer = view.observer === 'kernel'
-    ? `eBPF${dash}${view.timing === 'all' ? 'every request timed' : 'a tenth of them timed'}`
+    ? `eBPF${dash}${view.timing === 'all' ? 'every request timed' : 'a twentieth of them timed'}`
     : view.observer === 'server' ? `no eBPF${dash}the server's own account` : 'nothing known'
   const channel = view.rings === null ? [] : [view.rings === 'uring' ? 'io_uring' : '/dev/fuse',
     `${view.workers.length} worker${view.workers.length === 1 ? '' : 's'}`]

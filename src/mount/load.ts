@@ -34,7 +34,7 @@ export interface CpuLoad {
   nanoseconds: number
 }
 
-/** Who makes requests. */
+/** Who makes requests, of those that are timed. */
 export interface MakerLoad {
   /** Thread group id; a thread's id where the process is not known. */
   process: number
@@ -43,7 +43,7 @@ export interface MakerLoad {
   requests: number
   /** Both ways. */
   bytes: number
-  /** That its timed requests took. */
+  /** That they took. */
   nanoseconds: number
 }
 
@@ -71,7 +71,7 @@ export interface KernelLoad {
   maxBackground: number
   /** FORGETs that wait for the server; counted up to 256. */
   forgets: number
-  /** `all`: every request is timed; `some`: those of a tenth of the time, as they are many. */
+  /** `all`: every request is timed; `some`: those of a twentieth of the time, as they are many. */
   timing: 'all' | 'some'
 }
 
