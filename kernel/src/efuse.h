@@ -19,7 +19,8 @@ struct fuse_req;
 /* Is there anything to do for this connection's requests? */
 static inline bool efuse_hooked(struct fuse_conn *fc)
 {
-	return unlikely(rcu_access_pointer(fc->efuse_hooks));
+	/* Pairs with rcu_replace_pointer() in efuse_publish(): who sees hooks sees fc->efuse, which was set before. */
+	return unlikely(smp_load_acquire((struct efuse_hooks * __force *)&fc->efuse_hooks));
 }
 
 /* How many look-ups the server has counted with this LOOKUP, once it has succeeded. */
