@@ -375,7 +375,8 @@ function listLines(views: readonly MountView[], { columns, height, cursor, unico
   views.slice(from, from + room).forEach(({ mountpoint, type, total, waiting, flights }, index) => {
     const name = mountpoint.length > width ? `${unicode ? '…' : '~'}${mountpoint.slice(-(width - 1))}` : mountpoint
     lines.push([{
-      text: `${from + index === cursor ? '>' : ' '} ${name.padEnd(width)} ${type.slice(0, 12).padEnd(13)}${shortNumber(total.requests).padStart(7)}`
+      text: `${from + index === cursor ? '>' : ' '} ${name.padEnd(width)} ${type.slice(0, 12).padEnd(13)}`
+        + `${shortNumber(total.requests).padStart(7)}`
         + `${shortNumber(total.errors).padStart(7)}${shortTime(total.p50).padStart(7)}${shortTime(total.p99).padStart(7)}`
         + `${String(waiting ?? flights.length).padStart(11)}`,
       inverse: from + index === cursor,

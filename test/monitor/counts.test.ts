@@ -14,7 +14,7 @@ import {
 } from './support.js'
 
 if (skip) t.plan(0, skip)
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const URING = '/sys/module/fuse/parameters/enable_uring'
 

@@ -11,7 +11,7 @@ import {
 } from './support.js'
 import { Terminal } from './terminal.js'
 
-t.setTimeout(180_000)
+t.setTimeout(500_000)
 
 const TOP = `${process.execPath} ${join(ROOT, 'efuse.js')} top`
 
