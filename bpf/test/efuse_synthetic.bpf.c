@@ -67,7 +67,6 @@ int EFUSE_HOOK(synthetic_open)
 	return EFUSE_DONE;
 }
 
-
 #define PERIOD 256
 #define CHUNK 128
 
