@@ -78,7 +78,7 @@ const parts = {
   },
   monitor: {
     jobs: 1,
-    steps: () => files('monitor').map((path) => testFile(path, minutes(10))),
+    steps: () => [buildBpf, ...files('monitor').map((path) => testFile(path, minutes(10)))],
   },
   suites: {
     jobs: 1,
