@@ -31,7 +31,8 @@ export function maxWriteOf(options: MountOptions): number {
   const { maxWrite = Math.min(limit, DEFAULT_MAX_PAGES) * PAGE_SIZE } = options
   if (maxWrite > limit * PAGE_SIZE) {
     throw new MountError(
-      `max_write ${maxWrite} exceeds this kernel's ${limit * PAGE_SIZE} bytes: raise the sysctl fs.${kernelTypeOf(options)}.max_pages_limit`,
+      `max_write ${maxWrite} exceeds this kernel's ${limit * PAGE_SIZE} bytes: `
+      + `raise the sysctl fs.${kernelTypeOf(options)}.max_pages_limit`,
       'EINVAL')
   }
   return Math.max(PAGE_SIZE, maxWrite)
