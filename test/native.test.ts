@@ -1166,7 +1166,8 @@ t.test('lifetime', async (t) => {
       // Names of what must not be done to this process, or waits.
       const skip = new Set(['mount', 'umount2', 'openTreeClone', 'openDevice', 'close', 'closeOnExecFrom', 'sleepMicroseconds',
         'signalThread', 'setAffinity', 'dropCapability', 'unshareFs', 'pollReadable', 'mapDevice', 'allocate', 'Poller',
-        'register', 'release', 'result', 'constants', 'cpuList', 'socketPair', 'raiseFileLimit'])
+        'register', 'release', 'result', 'constants', 'cpuList', 'socketPair', 'raiseFileLimit', 'mapReadOnly',
+        'bpfRefusal', 'bpfCommandTable', 'bpfMapOpen'])
       const memory = native.allocate(8192), gone = native.allocate(4096), plain = new Block(new ArrayBuffer(64))
       native.release(gone)
       const fds = [-1, -100, 9999]
