@@ -247,7 +247,8 @@ static __always_inline struct monitor_maker *maker_of(__u32 thread, __u32 place)
 		maker->thread = thread;
 		maker->place = place + 1;
 	}
-	if (maker->seen != set->clock)
+	/* A new one was never seen, not even at 0, where the clock begins. */
+	if (!maker->seen || maker->seen != set->clock)
 		maker->seen = ++set->clock;
 	return maker;
 }
