@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 /** `efuse top`: the load of a mount, or of all, as it is now, on the whole terminal, which is given back as it was. */
-import { render } from 'ink'
 import { createElement } from 'react'
 import { fuseMountAt } from './umount.js'
 import { Failure } from './failure.js'
-import { Top } from './top-screen.js'
 import { LoadSource } from './top-source.js'
 
 /** Mounts that are watched at a time: those that are there, and some that may come. */
@@ -25,6 +23,10 @@ export async function top(path: string | undefined, { all, interval }: TopArgume
   if (!process.stdin.isTTY || !process.stdout.isTTY) {
     throw new Failure('top needs a terminal: "efuse stat MOUNTPOINT --json" is for programs')
   }
+  // In continuous integration Ink takes for granted that nobody looks, and draws nothing until the end.
+  process.env.CI = 'false'
+  const { render } = await import('ink')
+  const { Top } = await import('./top-screen.js')
   const source = await LoadSource.open((entry === null ? LoadSource.mounts().length : 1) + SPARE_CONNECTIONS)
   let reason: string | null = null
   const app = { unmount: (): void => {} }
