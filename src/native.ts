@@ -108,6 +108,7 @@ type RegisterCallName =
   | 'bpf' | 'bpfClose' | 'bpfDuplicate' | 'bpfReplace' | 'bpfPlaceholder' | 'perfEventOpen'
   | 'bpfMapOpen' | 'bpfMapClose' | 'bpfMapElement'
   | 'uringSetup' | 'uringEnter' | 'uringRegisterRing' | 'uringRegisterFile' | 'uringPlaceBuffers'
+  | 'uringRegisterBuffers' | 'uringPlaceRange'
 
 type Addon = Record<RegisterCallName, RegisterCall> & {
   readonly registers: Int32Array
@@ -1237,6 +1238,39 @@ export function uringEnter(fd: number, toSubmit: number, minComplete: number, fl
 export function uringRegisterRing(fd: number): number {
   registers[1] = fd
   addon.uringRegisterRing()
+  return registers[RESULT]
+}
+
+/**
+ * Gives a ring a table of buffers: number 0 is a range of a block, pinned from now on, the others are empty, for the
+ * kernel to fill. io_uring_register(2), IORING_REGISTER_BUFFERS
+ * @param count of the table, 1 to 16,384
+ * @returns 0; -ENOMEM where the limit of pinned memory is lower, RLIMIT_MEMLOCK
+ */
+export function uringRegisterBuffers(fd: number, count: number, block: Block, offset: number, length: number): number {
+  registers[1] = fd
+  registers[2] = count
+  registers[3] = idOf(block)
+  registers[4] = offset
+  registers[5] = length
+  addon.uringRegisterBuffers()
+  return registers[RESULT]
+}
+
+/**
+ * Writes a range's address (64 bits) and length (32 bits) into a submission entry of 128 bytes.
+ * @param at where in the entry, bytes
+ */
+export function uringPlaceRange(
+  queue: Block, entryOffset: number, at: number, block: Block, offset: number, length: number,
+): number {
+  registers[1] = idOf(queue)
+  registers[2] = entryOffset
+  registers[3] = at
+  registers[4] = idOf(block)
+  registers[5] = offset
+  registers[6] = length
+  addon.uringPlaceRange()
   return registers[RESULT]
 }
 

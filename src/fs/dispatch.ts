@@ -92,6 +92,8 @@ export interface DispatchOptions {
   notifier?: Notifier
   /** Takes files for passthrough, for the file system's `connection.backing`. */
   backing?: BackingFiles
+  /** Zero copy was asked for, for the file system's `connection.zeroCopy`. */
+  zeroCopy?: boolean
   /** A FUSE_NOTIFY_REPLY has come: the answer to a `retrieve`. */
   onNotifyReply?: (request: NotifyReplyRequest) => void
   /** An interrupt for a request that is not pending here: another worker may have it. */
@@ -341,6 +343,8 @@ export class Dispatcher {
     return Object.assign(this.negotiation, {
       notify: this.options.notifier ?? NO_NOTIFIER,
       backing: this.options.backing ?? null,
+      zeroCopy: this.options.zeroCopy === true && this.negotiation.has('FUSE_OVER_IO_URING')
+        && this.negotiation.has('FUSE_HAS_IO_URING_BUFPOOL'),
     })
   }
 

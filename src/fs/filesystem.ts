@@ -52,6 +52,11 @@ export interface Connection {
   readonly notify: Notifier
   /** Hands files to the kernel for passthrough; null where there is no kernel to take them. */
   readonly backing: BackingFiles | null
+  /**
+   * Whether to open files with FOPEN_IO_URING_ZERO_COPY. Reads and writes of such a file whose request says
+   * `exchange.zeroCopy` have no bytes in them: `exchange.transfer` names the file that they come from or go to.
+   */
+  readonly zeroCopy: boolean
 }
 
 /**

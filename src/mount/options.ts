@@ -53,6 +53,11 @@ export interface MountOptions {
    * as fit in 512 MiB of buffers where there are very many CPUs.
    */
   uringDepth?: number
+  /**
+   * Data go between StackFS's files and the callers' pages without passing through the server, over io_uring, as root,
+   * and Linux 7.3. For large direct reads and writes where passthrough is not to be had; small ones get dearer.
+   */
+  uringZeroCopy?: boolean
   /** The mount goes away when its server dies, however it dies. */
   autoUnmount?: boolean
   /** Every file seems to belong to this user. */
@@ -95,6 +100,7 @@ const KNOWN: Readonly<Record<string, readonly [keyof MountOptions, Kind]>> = {
   max_read: ['maxRead', 'bytes'],
   max_write: ['maxWrite', 'bytes'],
   max_pages: ['maxWrite', 'pages'],
+  io_uring_zero_copy: ['uringZeroCopy', 'flag'],
   io_uring_q_depth: ['uringDepth', 'entries'],
   auto_unmount: ['autoUnmount', 'flag'],
   uid: ['uid', 'id'],

@@ -54,6 +54,7 @@ export class Serving {
       },
       notifier: this.notifier,
       backing: backingFiles(fd),
+      zeroCopy: options.uringZeroCopy,
       onNotifyReply: (request) => {
         if (this.notifier.takeReply(request) || onForeignNotifyReply === undefined) return
         const { exchange } = request
@@ -86,10 +87,13 @@ export class Serving {
    */
   openUring(queues: readonly number[], blocking: boolean): UringRing {
     const { maxTransfer } = this
+    const { negotiation } = this.dispatcher
     const ring = new UringRing(this.fd, queues, this.server, {
       depth: queueDepth(queueCount(), maxTransfer, this.serving.options.uringDepth),
       blocking,
       maxTransfer,
+      poolBuffer: negotiation.offers('FUSE_HAS_IO_URING_BUFPOOL') ? negotiation.poolBuffer : 0,
+      zeroCopy: this.serving.options.uringZeroCopy === true,
       stop: this.serving.stop,
     })
     this.uringRing = ring

@@ -89,6 +89,17 @@ export class Exchange {
   /** The outcome: bytes of payload. */
   replyLength = 0
 
+  /**
+   * The bytes of this read or write are not here: the kernel holds the caller's own pages ready, and the ring moves
+   * the bytes between them and a file. The handler says which, by `transfer`, once it has all the rest in order.
+   */
+  zeroCopy = false
+  /** What `transfer` was told; -1: nothing. */
+  transferFd = -1
+  transferLow = 0
+  transferHigh = 0
+  transferSize = 0
+
   /** Who sends the reply when it was awaited: the ring that the exchange belongs to. */
   owner: ExchangeOwner | null = null
   /** Fired by FUSE_INTERRUPT; made when a handler asks for it. */
@@ -109,9 +120,9 @@ export class Exchange {
   constructor(
     readonly block: Block,
     readonly replyArea: number,
-    readonly dataArea: number,
+    protected dataArea: number,
     /** End of the memory that is this exchange's. */
-    private readonly limit: number = block.length,
+    protected limit: number = block.length,
   ) {
     this.reply = replyArea + OUT_HEADER_SIZE
   }
@@ -222,7 +233,7 @@ export class Exchange {
     }
     this.data = next
     this.dataLength = end - next
-    if (operation.data) {
+    if (operation.data && !this.zeroCopy) {
       if (this.dataLength < this.announcedDataLength(operation.opcode)) return -EINVAL
     }
     if (operation.bulkReply) {
@@ -273,6 +284,18 @@ export class Exchange {
     u32[word + 2] = uniqueLow
     u32[word + 3] = uniqueHigh
     return length
+  }
+
+  /**
+   * Answers a request with `zeroCopy` by a file's bytes, or writes its bytes to a file, after the handler has returned.
+   * @param fd stays open until the request is answered
+   * @param size bytes at most
+   */
+  transfer(fd: number, offsetLow: number, offsetHigh: number, size: number): void {
+    this.transferFd = fd
+    this.transferLow = offsetLow
+    this.transferHigh = offsetHigh
+    this.transferSize = size
   }
 
   /** Fails the exchange. @param errno positive */

@@ -30,6 +30,7 @@ const ALWAYS_WANTED: readonly FuseInitFlagName[] = [
   'FUSE_HAS_EXPIRE_ONLY',
   'FUSE_HAS_RESEND',
   'FUSE_DIRECT_IO_ALLOW_MMAP',
+  'FUSE_HAS_IO_URING_BUFPOOL',
 ]
 
 /** The agreement in plain numbers, which workers are told. */
@@ -134,6 +135,11 @@ export class Negotiation implements Dialect {
   }
   has(flag: FuseInitFlagName): boolean {
     return this.offered.has(flag) && this.wanted.has(flag)
+  }
+
+  /** Bytes of a buffer in a pool for FUSE over io_uring (FUSE_HAS_IO_URING_BUFPOOL). Linux: fuse_uring_create() */
+  get poolBuffer(): number {
+    return Math.max(2, Math.ceil(this.maxWrite / PAGE_SIZE)) * PAGE_SIZE
   }
 
   get setxattrExt(): boolean {

@@ -10,31 +10,44 @@
  * go over /dev/fuse: a DeviceRing must run beside. The kernel uses the rings once every queue (one
  * per possible CPU) has an entry.
  *
+ * Since protocol 7.46 payloads may come from a pool: a queue's entries share fewer buffers, pinned once
+ * instead of found anew for each copy. And the bytes of large reads and writes may stay with the
+ * caller (zero copy): the kernel puts the caller's pages into the ring's table of buffers, and the ring
+ * has them read from or written to a file.
+ *
  * Linux: Documentation/filesystems/fuse-io-uring.rst, io_uring(7)
  */
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import * as native from '../native.js'
-import { FuseUringCmd, FUSE_URING_IN_OUT_HEADER_SZ, FUSE_URING_OP_IN_OUT_SZ } from '../protocol/constants.js'
+import {
+  FuseUringCmd, FUSE_URING_ENT_ZERO_COPY, FUSE_URING_IN_OUT_HEADER_SZ, FUSE_URING_OP_IN_OUT_SZ, FUSE_URING_ZERO_COPY,
+} from '../protocol/constants.js'
 import { Exchange, type ExchangeOwner, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
+import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import { Block } from '../protocol/struct.js'
 import { fuse_uring_ent_in_out, fuse_uring_req_header } from '../protocol/structs.js'
 import type { RequestServer, RingEnd } from './device.js'
 
-const { EBUSY, ECONNABORTED, EAGAIN, EINTR, ENOMEM, ENOTCONN } = constants.errno
+const { EBUSY, ECONNABORTED, EAGAIN, EINTR, EIO, ENOMEM, ENOTCONN, EPERM } = constants.errno
 const PAGE_SIZE = 4096
 
 // An entry's first page: the headers that the kernel writes, the area for small replies, the iovecs
 const ARGS = FUSE_URING_IN_OUT_HEADER_SZ
 const ENT_IN_OUT = FUSE_URING_IN_OUT_HEADER_SZ + FUSE_URING_OP_IN_OUT_SZ
+const ENT_FLAGS_WORD = ENT_IN_OUT >>> 2
 const COMMIT_ID_WORD = (ENT_IN_OUT + 8) >>> 2
 const PAYLOAD_SIZE_WORD = (ENT_IN_OUT + 16) >>> 2
+const POOL_OFFSET_WORD = (ENT_IN_OUT + 20) >>> 2
 const SMALL_REPLIES = 1024
 const IOVECS = 2048
 
 // io_uring.h
+const IORING_OP_READ_FIXED = 4
+const IORING_OP_WRITE_FIXED = 5
 const IORING_OP_URING_CMD = 46
+const IORING_URING_CMD_FIXED = 1
 const IOSQE_FIXED_FILE = 1
 const IORING_SETUP_CQSIZE = 1 << 3
 const IORING_SETUP_SUBMIT_ALL = 1 << 7
@@ -48,9 +61,17 @@ const SQE_BYTES = 128
 const SQE_WORDS = SQE_BYTES / 4
 // Word offsets in struct io_uring_sqe: `cmd_op`, `user_data`, and the struct fuse_uring_cmd_req in `cmd`
 const SQE_COMMAND = 2
+const SQE_OFFSET = 2
+const SQE_LENGTH = 6
+const SQE_COMMAND_FLAGS = 7
 const SQE_USER_DATA = 8
+const SQE_BUFFER = 10
+const SQE_QUEUE_FLAGS = 12
 const SQE_COMMIT_ID = 14
 const SQE_QUEUE = 16
+const SQE_TAIL = 18
+/** What a submission queue entry begins with when it is a FUSE command. */
+const COMMAND_HEAD = IORING_OP_URING_CMD | (IOSQE_FIXED_FILE << 8)
 const CQE_WORDS = 4
 
 // Word offsets in struct io_uring_params
@@ -77,6 +98,13 @@ export interface UringRingOptions {
   depth: number
   /** Whether the ring is to be served by `runBlocking`, not from an event loop. */
   blocking: boolean
+  /**
+   * The kernel has buffer pools (FUSE_HAS_IO_URING_BUFPOOL): bytes of one of their buffers, which is what was agreed on
+   * as the largest write in whole pages. 0: it has none.
+   */
+  poolBuffer: number
+  /** Whether to ask for zero copy, which takes pools, and CAP_SYS_ADMIN. */
+  zeroCopy: boolean
   /** A word that becomes other than 0 when the ring is to stop. Shared with whoever signals the thread. */
   stop?: Int32Array
 }
@@ -128,11 +156,24 @@ class UringExchange extends Exchange {
     block: Block,
     readonly entry: number,
     readonly queue: number,
+    /** Where its queue's pool begins, if it has one. */
+    readonly pool: number,
     readonly page: number,
-    readonly payload: number,
+    payload: number,
     payloadLength: number,
   ) {
     super(block, page + SMALL_REPLIES, payload, payload + payloadLength)
+  }
+
+  /** Where the payload of request and reply lies. */
+  get payload(): number {
+    return this.dataArea
+  }
+
+  /** Moves the payload. */
+  place(payload: number, length: number): void {
+    this.dataArea = payload
+    this.limit = payload + length
   }
 }
 
@@ -154,6 +195,15 @@ export class UringRing implements ExchangeOwner {
   /** How this thread names the ring to the kernel: by its descriptor, or by the index that it was registered with. */
   private enterFd: number
   private enterFlags = 0
+  /** Bytes of a pool's buffer; 0: each entry has its own. */
+  private poolBuffer = 0
+  /** Where the first queue's pool begins, and how much each takes. */
+  private poolStart = 0
+  private poolLength = 0
+  /** Whether the pools are in the ring's table of buffers, as number 0. */
+  private pinned = false
+  /** Whether the queues do zero copy: entry `e` then has number `e + 1` in the table of buffers. */
+  private zeroCopy = false
   /** Our tail of the submission queue, and how much of it the kernel has not taken yet. */
   private tail = 0
   private toSubmit = 0
@@ -211,25 +261,87 @@ export class UringRing implements ExchangeOwner {
       const payloadBytes = payloadLength(options.maxTransfer)
       const entryBytes = entryLength(options.maxTransfer)
       if (count * entryBytes >= 2 ** 31) throw new UringUnavailableError('the entries of one ring', -ENOMEM)
+      // With pools the headers' pages come first, then each queue's buffers.
       this.memory = native.allocate(count * entryBytes)
+      if (options.poolBuffer > 0 && options.poolBuffer <= payloadBytes) this.addPools(queues, options)
+      const pooled = this.poolBuffer > 0
       for (let entry = 0; entry < count; entry++) {
-        const page = entry * entryBytes
+        const page = entry * (pooled ? PAGE_SIZE : entryBytes)
+        const queue = Math.floor(entry / options.depth)
         const exchange = new UringExchange(
-          this.memory, entry, queues[Math.floor(entry / options.depth)], page, page + PAGE_SIZE, payloadBytes,
+          this.memory, entry, queues[queue], this.poolStart + queue * this.poolLength, page, page + PAGE_SIZE, payloadBytes,
         )
         exchange.owner = this
         this.exchanges.push(exchange)
         this.command(this.tail, FuseUringCmd.FUSE_IO_URING_CMD_REGISTER)
+        if (this.zeroCopy) this.queue.u32[(this.tail & this.sqMask) * SQE_WORDS + SQE_TAIL] = entry + 1
         this.prepare(exchange, 0, 0)
         native.uringPlaceBuffers(
           this.queue, ((this.tail - 1) & this.sqMask) * SQE_BYTES, page + IOVECS, this.memory,
-          page, fuse_uring_req_header.size, exchange.payload, payloadBytes,
+          page, fuse_uring_req_header.size, exchange.payload, pooled ? 0 : payloadBytes,
         )
       }
     } catch (error) {
       native.close(this.fd)
       throw error
     }
+  }
+
+  /** Gives each queue a pool of buffers, and zero copy where that is wanted and allowed; or leaves all as it is. */
+  private addPools(queues: readonly number[], { depth, poolBuffer, zeroCopy }: UringRingOptions): void {
+    const entries = queues.length * depth
+    // Each request that is in flight has a buffer: fewer than entries would make requests wait.
+    this.poolStart = entries * PAGE_SIZE
+    this.poolLength = depth * poolBuffer
+    const { memory, poolStart, poolLength } = this
+    // Number 0 is all pools; the kernel fills the others, one per entry.
+    const table = zeroCopy ? entries + 1 : 1
+    this.pinned = native.uringRegisterBuffers(this.fd, table, memory, poolStart, queues.length * poolLength) === 0
+    this.zeroCopy = zeroCopy && this.pinned
+    for (const [index, queue] of queues.entries()) {
+      let added = this.execute(FuseUringCmd.FUSE_IO_URING_CMD_ADD_QUEUE, queue, (sqe) => {
+        this.queue.u32[sqe + SQE_COMMAND_FLAGS] = 0
+        this.queue.u32[sqe + SQE_QUEUE_FLAGS] = this.zeroCopy ? FUSE_URING_ZERO_COPY : 0
+      })
+      if (added === -EPERM && this.zeroCopy && index === 0) {
+        this.zeroCopy = false
+        added = this.execute(FuseUringCmd.FUSE_IO_URING_CMD_ADD_QUEUE, queue, (sqe) => {
+          this.queue.u32[sqe + SQE_COMMAND_FLAGS] = 0
+        })
+      }
+      if (added === 0) {
+        added = this.execute(FuseUringCmd.FUSE_IO_URING_CMD_ADD_BUFPOOL, queue, (sqe) => {
+          native.uringPlaceRange(
+            this.queue, sqe * 4, SQE_TAIL * 4, memory, poolStart + index * poolLength, poolLength,
+          )
+        })
+      }
+      if (added === 0) continue
+      // A first queue without a pool can still take buffers by entry; another one would differ from the rest.
+      if (index > 0 || this.zeroCopy) throw new UringUnavailableError('adding a pool of buffers', added)
+      this.poolStart = this.poolLength = 0
+      this.pinned = false
+      return
+    }
+    this.poolBuffer = poolBuffer
+  }
+
+  /** Makes the kernel do a command that completes at once. @returns 0 or -errno */
+  private execute(command: number, queue: number, fill: (sqe: number) => void): number {
+    const slot = this.tail & this.sqMask
+    this.command(slot, command)
+    this.queue.u32[slot * SQE_WORDS + SQE_QUEUE] = queue
+    fill(slot * SQE_WORDS)
+    this.tail = (this.tail + 1) | 0
+    this.toSubmit++
+    this.publish()
+    const submitted = this.submit(1)
+    if (submitted < 0) return submitted
+    const { i32 } = this.rings
+    const head = i32[this.cqHead]
+    if (i32[this.cqTail] === head) return -EAGAIN
+    i32[this.cqHead] = (head + 1) | 0
+    return i32[this.cqEntries + (head & this.cqMask) * CQE_WORDS + 2]
   }
 
   /**
@@ -346,8 +458,13 @@ export class UringRing implements ExchangeOwner {
       const completion = this.cqEntries + (head & this.cqMask) * CQE_WORDS
       const entry = u32[completion]
       const result = i32[completion + 2]
+      const moved = u32[completion + 1] !== 0
       head = (head + 1) | 0
       i32[this.cqHead] = head
+      if (moved) {
+        this.moved(exchanges[entry], result)
+        continue
+      }
       if (result < 0) {
         if (result === -ENOTCONN) this.end = 'unmounted'
         else if (result === -ECONNABORTED) this.end = 'aborted'
@@ -357,13 +474,14 @@ export class UringRing implements ExchangeOwner {
         continue
       }
       const exchange = exchanges[entry]
-      const { page, payload } = exchange
+      const { page } = exchange
       const payloadLength = memory.u32[(page >>> 2) + PAYLOAD_SIZE_WORD]
-      const outcome = server.receiveParts(exchange, page, page + ARGS, payload, payloadLength)
+      if (this.poolBuffer > 0) this.findPayload(exchange, payloadLength)
+      const outcome = server.receiveParts(exchange, page, page + ARGS, exchange.payload, payloadLength)
       if (outcome === Outcome.Pending) continue
       // No request on a ring goes unanswered: its entry would be lost.
       if (outcome === Outcome.Silent) exchange.replyLength = 0
-      this.commit(exchange)
+      this.answer(exchange)
     }
     this.draining = false
     this.publish()
@@ -371,10 +489,61 @@ export class UringRing implements ExchangeOwner {
 
   /** Sends the reply of an exchange that was pending. */
   complete(exchange: UringExchange): void {
-    this.commit(exchange)
+    this.answer(exchange)
     if (this.draining) return
     this.publish()
     this.submit(0)
+  }
+
+  /** Finds the buffer that the kernel has chosen for a request from the pool, if one was needed. */
+  private findPayload(exchange: UringExchange, payloadLength: number): void {
+    const { u32 } = this.memory
+    const word = exchange.page >>> 2
+    const operation = OPERATION_BY_OPCODE[u32[word + 1]]
+    exchange.zeroCopy = (u32[word + ENT_FLAGS_WORD] & FUSE_URING_ENT_ZERO_COPY) !== 0
+    exchange.transferFd = -1
+    const none = payloadLength === 0 && (operation === undefined || operation.replySize === 0 && !operation.bulkReply)
+    if (none || (exchange.zeroCopy && operation!.bulkReply)) {
+      exchange.place(exchange.page + SMALL_REPLIES + OUT_HEADER_SIZE, REPLY_AREA_SIZE - OUT_HEADER_SIZE)
+      return
+    }
+    exchange.place(exchange.pool + u32[word + POOL_OFFSET_WORD], this.poolBuffer)
+  }
+
+  /** Sends a reply, after the bytes have been moved that the ring is to move. */
+  private answer(exchange: UringExchange): void {
+    if (exchange.zeroCopy && exchange.error === 0) {
+      if (exchange.transferFd >= 0) return this.move(exchange)
+      // Who asks for zero copy and then answers with bytes of its own: they would not reach the caller.
+      exchange.fail(EIO)
+    }
+    this.commit(exchange)
+  }
+
+  /** Has the kernel move bytes between a file and the caller's pages. */
+  private move(exchange: UringExchange): void {
+    const { u32 } = this.queue
+    const at = (this.tail & this.sqMask) * SQE_WORDS
+    u32.fill(0, at, at + SQE_WORDS)
+    u32[at] = exchange.operation!.bulkReply ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED
+    u32[at + 1] = exchange.transferFd
+    u32[at + SQE_OFFSET] = exchange.transferLow
+    u32[at + SQE_OFFSET + 1] = exchange.transferHigh
+    u32[at + SQE_LENGTH] = exchange.transferSize
+    u32[at + SQE_USER_DATA] = exchange.entry
+    u32[at + SQE_USER_DATA + 1] = 1
+    u32[at + SQE_BUFFER] = exchange.entry + 1
+    this.tail = (this.tail + 1) | 0
+    this.toSubmit++
+  }
+
+  /** The bytes have been moved, or could not be. @param result bytes or -errno */
+  private moved(exchange: UringExchange, result: number): void {
+    exchange.transferFd = -1
+    if (result < 0) exchange.fail(-result)
+    else if (exchange.operation!.bulkReply) exchange.replyLength = result
+    else this.memory.u32[exchange.reply >>> 2] = result
+    this.commit(exchange)
   }
 
   /** Writes the reply where the kernel looks for it, and its submission. */
@@ -397,14 +566,17 @@ export class UringRing implements ExchangeOwner {
     const { u32 } = this.queue
     const at = (slot & this.sqMask) * SQE_WORDS
     u32.fill(0, at, at + SQE_WORDS)
-    u32[at] = IORING_OP_URING_CMD | (IOSQE_FIXED_FILE << 8)
+    u32[at] = COMMAND_HEAD
     u32[at + SQE_COMMAND] = command
+    // Pinned pools are number 0 in the table of buffers.
+    if (this.pinned) u32[at + SQE_COMMAND_FLAGS] = IORING_URING_CMD_FIXED
   }
 
   /** Fills in what differs from one command to the next, in the next submission queue entry. */
   private prepare(exchange: UringExchange, commitLow: number, commitHigh: number): void {
     const { u32 } = this.queue
     const at = (this.tail & this.sqMask) * SQE_WORDS
+    if (u32[at] !== COMMAND_HEAD) this.command(this.tail, FuseUringCmd.FUSE_IO_URING_CMD_COMMIT_AND_FETCH)
     u32[at + SQE_USER_DATA] = exchange.entry
     u32[at + SQE_COMMIT_ID] = commitLow
     u32[at + SQE_COMMIT_ID + 1] = commitHigh

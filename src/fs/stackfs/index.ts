@@ -14,7 +14,7 @@ import { constants as os } from 'node:os'
 import * as native from '../../native.js'
 import {
   FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_FH, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_LOCKOWNER, FATTR_MODE,
-  FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE,
+  FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FOPEN_DIRECT_IO, FOPEN_IO_URING_ZERO_COPY, FOPEN_KEEP_CACHE,
   FOPEN_PARALLEL_DIRECT_WRITES, FOPEN_PASSTHROUGH, FUSE_FSYNC_FDATASYNC, FUSE_GETATTR_FH, FUSE_OPEN_KILL_SUIDGID,
   FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, S_IFDIR, S_IFMT, S_IFREG, S_ISGID, S_ISUID,
 } from '../../protocol/constants.js'
@@ -140,7 +140,7 @@ export class StackFS implements FileSystem {
   private writeback = false
   /** Takes files for passthrough; null when that is not in use. */
   private backing: BackingFiles | null = null
-  private readonly fopenFlags: number
+  private fopenFlags: number
 
   /** @param options a source to serve alone, or the shared part that several workers serve together */
   constructor(options: StackFSOptions | StackFSWorkerOptions) {
@@ -173,6 +173,7 @@ export class StackFS implements FileSystem {
     connection.want('FUSE_HANDLE_KILLPRIV_V2')
     connection.want('FUSE_CACHE_SYMLINKS')
     this.writeback = connection.has('FUSE_WRITEBACK_CACHE')
+    if (connection.zeroCopy) this.fopenFlags |= FOPEN_IO_URING_ZERO_COPY
     const { passthrough = true, directIo } = this.shared.options
     // The kernel takes passthrough without the writeback cache only.
     if (passthrough && !directIo && !this.writeback && connection.backing && connection.want('FUSE_PASSTHROUGH')) {
@@ -393,6 +394,8 @@ export class StackFS implements FileSystem {
   read(request: ReadRequest, reply: DataReply): number | void {
     const fd = this.openFile(request.fh_low, request.fh_high)
     if (fd < 0) return fd
+    const { exchange } = request
+    if (exchange.zeroCopy) return exchange.transfer(fd, request.offset_low, request.offset_high, request.size)
     const count = native.pread(fd, reply.block, reply.offset, reply.capacity, request.offset_low, request.offset_high)
     if (count < 0) return count
     reply.length = count
@@ -412,6 +415,12 @@ export class StackFS implements FileSystem {
       if (fd < 0) return fd
     }
     const as = (write_flags & FUSE_WRITE_KILL_SUIDGID) !== 0 ? this.changer(request, fd) : null
+    const { exchange } = request
+    if (exchange.zeroCopy) {
+      // The ring writes with the server's rights, which leave suid and sgid in place.
+      if (as !== null) native.fchown(fd, -1, -1, as)
+      return exchange.transfer(fd, request.offset_low, request.offset_high, size)
+    }
     const count = native.pwrite(
       fd, block, dataOffset, size, request.offset_low, request.offset_high, as, as !== null,
     )
@@ -1167,6 +1176,8 @@ export class StackFS implements FileSystem {
   private fillOpen(out: OpenOut, fd: number, nodeidLow: number, nodeidHigh: number): void {
     out.fh_low = fd
     out.open_flags = this.fopenFlags
+    // Pages that are written back through a file opened to append need another descriptor: see `write`.
+    if (this.openFiles[fd * OPEN_FILE_WORDS + STATE] & IS_APPEND) out.open_flags &= ~FOPEN_IO_URING_ZERO_COPY
     const { backing } = this
     if (backing === null) return
     const id = this.table.useBacking(nodeidLow, nodeidHigh, () => backing.open(fd))
