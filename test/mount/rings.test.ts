@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /** The rungs of the ladder on a stock kernel: io_uring rings and passthrough, found, demanded, and ending. */
-import { promises as fs, readFileSync, writeFileSync } from 'node:fs'
+import { promises as fs, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
@@ -22,6 +22,11 @@ function offerUring(t: Test, on: boolean): void {
 
 async function report(mountpoint: string): Promise<Record<string, any>> {
   return JSON.parse((await efuse('stat', mountpoint, '--json')).stdout)
+}
+
+async function serverOf({ mountpoint }: Place): Promise<number> {
+  const mounts = JSON.parse((await efuse('list', '--json')).stdout) as { mountpoint: string; pid: number }[]
+  return mounts.find((mount) => mount.mountpoint === mountpoint)!.pid
 }
 
 async function mounted(t: Test, ...args: string[]): Promise<Place> {
@@ -77,12 +82,39 @@ t.test('over io_uring', async (t) => {
   }
 })
 
+/** Buffers in the tables of a process's io_uring rings, as the kernel tells. */
+function ringBuffers(pid: number): number {
+  return readdirSync(`/proc/${pid}/fdinfo`)
+    .map((fd) => /^UserBufs:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))?.[1])
+    .reduce((sum, count) => sum + Number(count ?? 0), 0)
+}
+
+t.test('buffer pools and zero copy, where the kernel has them (7.46)', async (t) => {
+  offerUring(t, true)
+  const script = 'set -e; cd "$1"; head -c 3000000 /dev/urandom > a; cmp a "$2/a"; chmod 4755 a; '
+    // Direct, in sizes that are and are not whole pages, behind each other, over the end.
+    + 'dd if=a of=b bs=1M iflag=direct oflag=direct conv=notrunc 2>&1; dd if=a of=c bs=299k iflag=direct conv=fsync 2>&1; '
+    + 'dd if=a of=d bs=4k count=50 iflag=direct oflag=direct 2>&1; dd if=a of=e bs=300001 oflag=append conv=notrunc 2>&1; '
+    + 'sync; cmp a b; cmp a c; cmp a e; cmp a "$2/b"; cmp a "$2/c"; cmp -n 204800 a "$2/d"; cmp a "$2/e"; rm a b c d e'
+  for (const options of ['direct_io', 'direct_io,io_uring_zero_copy', 'writeback_cache,io_uring_zero_copy']) {
+    const at = await mounted(t, '--rings', 'uring', '--passthrough', 'off', '-o', options)
+    const done = await run('bash', ['-c', script, 'copy', at.mountpoint, at.source])
+    t.equal(done.status, 0, `${options}: every byte is where it belongs ${done.stdout} ${done.stderr}`)
+    await work(t, at)
+    const { kernel } = await report(at.mountpoint)
+    const pid = await serverOf(at)
+    const zeroCopy = options.includes('zero_copy')
+    const pools = kernel.capabilities.includes('FUSE_HAS_IO_URING_BUFPOOL')
+    const expected = !pools ? 0 : queueCount() * (zeroCopy ? 9 : 1)
+    t.equal(ringBuffers(pid), expected, `${expected} buffers in the rings' tables`)
+    t.equal((await efuse('umount', at.mountpoint)).status, 0)
+  }
+})
+
 t.test('a server killed over io_uring leaves nothing that hangs, and the next mount works', async (t) => {
   offerUring(t, true)
   const at = await mounted(t, '--rings', 'uring')
-  const [{ pid }] = (JSON.parse((await efuse('list', '--json')).stdout) as { mountpoint: string; pid: number }[])
-    .filter(({ mountpoint }) => mountpoint === at.mountpoint)
-  process.kill(pid, 'SIGKILL')
+  process.kill(await serverOf(at), 'SIGKILL')
   const { status } = await run('stat', [join(at.mountpoint, 'x')])
   t.not(status, null, 'whoever looks gets an error in time')
   t.equal((await efuse('mount', at.source, at.mountpoint, '--rings', 'uring')).status, 0)
