@@ -4,9 +4,9 @@
  * named by a hash of what it was made from. A folder appears by renaming, when it is complete; who wants what another
  * process is just making waits for it.
  */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { cacheFolder } from '../scripts/debian-source.js'
 
@@ -39,6 +39,11 @@ async function lock(file) {
   return () => holder.stdin.end()
 }
 
+/** Removes a folder, and nothing of what may be mounted in it. */
+function remove(folder) {
+  execFileSync('rm', ['-rf', '--one-file-system', folder])
+}
+
 /**
  * A folder of the cache, made now unless it is there.
  *
@@ -60,7 +65,7 @@ export async function cached(kind, inputs, make) {
       const path = join(cache, left)
       if (!left.startsWith(`${kind}-`)) continue
       if (left.endsWith('.unfinished') || Date.now() - statSync(path).mtimeMs > KEPT_MS) {
-        rmSync(path, { recursive: true, force: true })
+        remove(path)
       }
     }
     const unfinished = `${folder}.unfinished`
@@ -69,7 +74,7 @@ export async function cached(kind, inputs, make) {
     try {
       await make(unfinished)
     } catch (error) {
-      rmSync(unfinished, { recursive: true, force: true })
+      remove(unfinished)
       throw error
     }
     renameSync(unfinished, folder)

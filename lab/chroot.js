@@ -51,7 +51,9 @@ export function inRoot(root, command, { binds = [], cwd = REPOSITORY, output } =
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', LC_ALL: 'C.UTF-8', TERM: process.env.TERM ?? 'dumb',
     }
     // It ends with this process, whatever ends that; and with it all that runs in its process namespace.
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...args], { stdio: output === undefined ? 'inherit' : ['ignore', 'pipe', 'pipe'], env })
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...args], {
+      stdio: output === undefined ? 'inherit' : ['ignore', 'pipe', 'pipe'], env,
+    })
     for (const stream of output === undefined ? [] : [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => { output.text += text })
     }

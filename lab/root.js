@@ -64,8 +64,9 @@ export async function root() {
     if (!provide('lab')) throw new Error('the lab needs the programs named above')
     progress(`making a Debian 13 root with ${packages.length} packages; about two minutes`)
     const options = ['APT::Install-Recommends "false"', ...downloadOptions()]
-    await run('mmdebstrap', [
-      '--mode=root', '--variant=apt',
+    // What mmdebstrap mounts in the root, /proc and /sys among it, is gone when it ends, however it ends.
+    await run('unshare', [
+      '--mount', '--propagation', 'private', 'mmdebstrap', '--mode=root', '--variant=apt',
       ...options.map((option) => `--aptopt=${option}`),
       ...excluded.map((path) => `--dpkgopt=path-exclude=${path}`),
       `--include=${packages.join(',')}`,

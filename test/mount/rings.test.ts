@@ -204,7 +204,7 @@ const BLOCKING = `
   class Blocking extends BaseFileSystem {
     synchronous = true
     lookup({ name }) {
-      if (name.startsWith('slow')) Atomics.wait(never, 0, 0, 1500)
+      if (name.startsWith('slow')) Atomics.wait(never, 0, 0, ${1500 * PATIENCE})
       return { nodeid: name.length, attr: { mode: 0o100644, size: 4 } }
     }
     getattr({ nodeid }) { return nodeid === 1 ? { mode: 0o40755 } : { mode: 0o100644, size: 4 } }
