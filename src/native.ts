@@ -644,7 +644,10 @@ export function statx(
   return registers[RESULT]
 }
 
-/** statx(2) of the file behind a descriptor, which may be an O_PATH one (AT_EMPTY_PATH is added to `flags`). */
+/**
+ * statx(2) of the file behind a descriptor, which may be an O_PATH one (AT_EMPTY_PATH is added to `flags`). Basic
+ * statistics alone, without flags, come from fstat(2), which is cheaper: then nothing behind `stx_dev_minor` is written.
+ */
 export function fstatx(fd: number, flags: number, mask: number, outBlock: Block, outOffset: number): number {
   registers[1] = fd
   registers[2] = flags
@@ -1262,9 +1265,9 @@ export function uringRegisterBuffers(fd: number, count: number, block: Block, of
  * @param at where in the entry, bytes
  */
 export function uringPlaceRange(
-  queue: Block, entryOffset: number, at: number, block: Block, offset: number, length: number,
+  queueBlock: Block, entryOffset: number, at: number, block: Block, offset: number, length: number,
 ): number {
-  registers[1] = idOf(queue)
+  registers[1] = idOf(queueBlock)
   registers[2] = entryOffset
   registers[3] = at
   registers[4] = idOf(block)

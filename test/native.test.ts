@@ -1212,7 +1212,20 @@ t.test('io_uring: a ring is set up, entries are checked against their blocks, an
     () => native.uringPlaceBuffers(queue, 0, 0, memory, 0, 9000, 8, 8),
     () => native.uringPlaceBuffers(queue, 0, 0, memory, 0, 8, 8, -1),
     () => native.uringPlaceBuffers(queue, 0, 0, memory, -8, 8, 8, 8),
+    () => native.uringPlaceRange(queue, 4096 - 8, 72, memory, 0, 8),
+    () => native.uringPlaceRange(queue, 0, 120, memory, 0, 8),
+    () => native.uringPlaceRange(queue, 0, -4, memory, 0, 8),
+    () => native.uringPlaceRange(queue, 0, 72, memory, 4096, 4097),
+    () => native.uringRegisterBuffers(ring, 1, memory, 4096, 4097),
   ]) t.equal(wrong(), -os.errno.EFAULT)
+  t.equal(native.uringPlaceRange(queue, 128, 72, memory, 4096, 4096), 0)
+  t.equal(queue.u32[(128 + 80) / 4], 4096, 'a length behind an address')
+  t.equal(native.uringRegisterBuffers(ring, 0, memory, 0, 4096), -os.errno.EINVAL)
+  t.equal(native.uringRegisterBuffers(ring, 3, memory, 0, 8192), 0)
+  t.equal(native.uringRegisterBuffers(ring, 1, memory, 0, 8192), -os.errno.EBUSY, 'a ring has one table')
+  const index = native.uringRegisterRing(ring)
+  t.ok(index >= 0)
+  t.equal(native.uringEnter(index, 0, 0, 16), 0, 'the ring is known by its index')
   native.release(queue)
   native.release(memory)
   native.close(file)

@@ -8,6 +8,7 @@
  * the mount when it must end gets an error.
  */
 import { getSystemErrorName } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { Monitor } from '../bpf/monitor.js'
 import { OperationCounters } from '../fs/counters.js'
@@ -72,6 +73,10 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Mounts and serves. @returns when the kernel has been answered FUSE_INIT. @throws MountError */
 export async function serve(options: ServeOptions): Promise<Served> {
+  // This process does little else than what lies on a request's way, which is many small functions in several
+  // rooms: compiled into one another they save 2 % of a getattr.
+  setFlagsFromString('--max-inlined-bytecode-size-cumulative=5000')
+  setFlagsFromString('--max-inlined-bytecode-size=1200')
   const supervisor = new Supervisor(options)
   await supervisor.begin()
   return supervisor
