@@ -50,7 +50,10 @@ export class Serving {
       negotiation,
       prepare: (agreed) => {
         prepareNegotiation(agreed, options)
-        if (serving.uring) agreed.want('FUSE_OVER_IO_URING')
+        if (serving.uring) {
+          agreed.want('FUSE_OVER_IO_URING')
+          agreed.want('FUSE_HAS_IO_URING_BUFPOOL')
+        }
       },
       notifier: this.notifier,
       backing: backingFiles(fd),
@@ -92,7 +95,7 @@ export class Serving {
       depth: queueDepth(queueCount(), maxTransfer, this.serving.options.uringDepth),
       blocking,
       maxTransfer,
-      poolBuffer: negotiation.offers('FUSE_HAS_IO_URING_BUFPOOL') ? negotiation.poolBuffer : 0,
+      poolBuffer: negotiation.has('FUSE_HAS_IO_URING_BUFPOOL') ? negotiation.poolBuffer : 0,
       zeroCopy: this.serving.options.uringZeroCopy === true,
       stop: this.serving.stop,
     })

@@ -30,7 +30,6 @@ const ALWAYS_WANTED: readonly FuseInitFlagName[] = [
   'FUSE_HAS_EXPIRE_ONLY',
   'FUSE_HAS_RESEND',
   'FUSE_DIRECT_IO_ALLOW_MMAP',
-  'FUSE_HAS_IO_URING_BUFPOOL',
 ]
 
 /** The agreement in plain numbers, which workers are told. */
