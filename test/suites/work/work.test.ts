@@ -23,15 +23,25 @@ interface Work {
   /** It looks behind the mount, so it needs one. */
   mountOnly?: boolean
   ground?: GroundOptions
+  /** Other ways to serve that it is to be done on too, as root: name → mount options. */
+  modes?: Readonly<Record<string, string>>
+}
+
+/** How data may go between a file's users and the server, besides passthrough, the default where root serves. */
+const DATA_MODES = {
+  'through the server': 'allow_other,default_permissions,passthrough=off',
+  'over io_uring': 'allow_other,default_permissions,rings=uring,passthrough=off',
+  'past the page cache, over io_uring': 'allow_other,default_permissions,rings=uring,direct_io',
+  'written back': 'allow_other,default_permissions,writeback_cache',
 }
 
 const works: Work[] = [
   { script: 'tree', seconds: [180, 3600] },
   { script: 'git', seconds: [180, 1800] },
   { script: 'npm', seconds: [300, 900] },
-  { script: 'sqlite', seconds: [180, 1800] },
+  { script: 'sqlite', seconds: [180, 1800], modes: { 'over io_uring': DATA_MODES['over io_uring'] } },
   { script: 'build', seconds: [240, 900] },
-  { script: 'fio', seconds: [180, 3600] },
+  { script: 'fio', seconds: [180, 3600], modes: DATA_MODES },
   { script: 'stress', seconds: [120, 1800] },
   { script: 'escape', seconds: [120, 900], mountOnly: true },
   { script: 'many-inodes', seconds: [120, 1800], ground: { openFiles: 256 } },
@@ -40,12 +50,13 @@ const works: Work[] = [
 /** Downloads, kept from run to run outside the repository. */
 const downloads = process.env.EFUSE_SUITES_CACHE ?? '/var/cache/efuse-suites'
 
-async function perform(work: Work, user: User | undefined): Promise<void> {
+async function perform(work: Work, user: User | undefined, mode?: string): Promise<void> {
   const who = user?.name ?? 'root'
   const seconds = work.seconds[share === 'ci' ? 0 : 1]
-  await t.test(`${work.script} as ${who}`, { timeout: (seconds + 120) * 1000 }, async (t) => {
+  await t.test(`${work.script} as ${who}${mode === undefined ? '' : `, ${mode}`}`, { timeout: (seconds + 120) * 1000 }, async (t) => {
     if (target !== undefined && work.mountOnly) return void t.pass('looks behind a mount, and this is none')
-    const ground = await standOn(t, { ...work.ground, user })
+    const options = mode === undefined ? undefined : work.modes![mode]
+    const ground = await standOn(t, { ...work.ground, user, ...(options && { options }) })
     const own = temporaryDirectory(t, user)
     const env = {
       ...environmentOf(user, own),
@@ -72,6 +83,9 @@ const whose = argument('user')
 for (const user of [undefined, ordinaryUser]) {
   if (whose !== undefined && whose !== (user?.name ?? 'root')) continue
   for (const work of works) {
-    if (work.script.includes(only)) await perform(work, user)
+    if (!work.script.includes(only)) continue
+    await perform(work, user)
+    if (user !== undefined || target !== undefined) continue
+    for (const mode of Object.keys(work.modes ?? {})) await perform(work, user, mode)
   }
 }
