@@ -83,7 +83,8 @@ t.test('percentiles agree with those that the client measures, within a bucket',
     t.ok(difference <= 1, `p${share * 100}: ${client} by the client, ${Math.round(kernel)} by the kernel`)
   }
   const sum = measured.reduce((total, one) => total + one, 0)
-  t.ok(times.nanoseconds <= sum * 1.05 && times.nanoseconds >= sum * 0.9, `${times.nanoseconds} of ${sum} ns in all`)
+  // On a busy machine the quick ones are not always quick, but none takes longer than the slowest is made to.
+  t.ok(times.nanoseconds >= sum * 0.9 && times.nanoseconds <= sum * 1.05 + quick * 60e6, `${times.nanoseconds} of ${sum} ns in all`)
 })
 
 t.test('the server times one request in 61, those that it awaits, too', { skip }, async (t) => {

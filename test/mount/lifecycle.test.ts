@@ -168,8 +168,9 @@ t.test('an interrupted caller fires the signal of its request', async (t) => {
   const mounted = await mount(new Waiting({ slow: 'x' }), mountpoint, { directIo: true })
   const reader = startScript(`process.send(1); process.disconnect()
     const { spawn } = await import('node:child_process')
-    const cat = spawn('cat', [${JSON.stringify(join(mountpoint, 'slow'))}])
+    // Before cat reads: the signal comes as soon as it does.
     process.on('SIGTERM', () => cat.kill('SIGINT'))
+    const cat = spawn('cat', [${JSON.stringify(join(mountpoint, 'slow'))}])
     cat.on('exit', (code, signal) => process.exit(signal === 'SIGINT' ? 7 : 8))`)
   await reading
   reader.kill('SIGTERM')
