@@ -48,16 +48,8 @@ int SignalThread(Thread& t) {
   return Result(syscall(SYS_tgkill, getpid(), t.Int(1), wake_signal));
 }
 
-// -1: the CPUs that the thread had before the first of these calls.
 int SetAffinity(Thread& t) {
-  static thread_local CpuMask home;
-  static thread_local bool known = false;
-  if (!known) {
-    if (syscall(SYS_sched_getaffinity, 0, sizeof home.words, home.words) < 0) return -errno;
-    known = true;
-  }
   const int cpu = t.Int(1);
-  if (cpu == -1) return Result(syscall(SYS_sched_setaffinity, 0, sizeof home.words, home.words));
   if (cpu < 0 || cpu >= CpuMask::kCpus) return -EINVAL;
   CpuMask mask;
   mask.Word(cpu) = CpuMask::Bit(cpu);

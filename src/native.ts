@@ -481,7 +481,7 @@ export function signalThread(tid: number): number {
   return registers[RESULT]
 }
 
-/** Pins the calling thread to one CPU; -1: lets it run wherever it could before the first call. sched_setaffinity(2) */
+/** Pins the calling thread to one CPU. sched_setaffinity(2) */
 export function setAffinity(cpu: number): number {
   registers[1] = cpu
   addon.setAffinity()

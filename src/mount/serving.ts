@@ -10,7 +10,6 @@ import { FuseNotifyCode } from '../protocol/constants.js'
 import type { Negotiation } from '../protocol/init.js'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import { DeviceRing } from '../rings/device.js'
-import { Placement } from '../rings/placement.js'
 import { queueCount, queueDepth, UringRing, type PartsServer } from '../rings/uring.js'
 import { getSystemErrorName } from 'node:util'
 import { backingFiles } from './backing.js'
@@ -26,8 +25,6 @@ export interface ServingOptions extends Pick<DispatchOptions, 'counters' | 'onFo
   uring?: boolean
   /** Becomes other than 0 when this thread is to stop. */
   stop?: Int32Array
-  /** The CPUs among which this thread may follow who asks; without, it does not. */
-  cpus?: readonly number[]
   /** The first number of this thread's `retrieve`s. */
   firstUnique?: number
   /** The answer to another worker's `retrieve`. */
@@ -76,7 +73,6 @@ export class Serving {
     this.ring = new DeviceRing(fd, this.server, {
       maxTransfer: this.maxTransfer,
       stop: serving.stop,
-      placement: serving.cpus && new Placement(serving.cpus, options.directIo === true),
       onRejected: (errno, opcode) => {
         const name = OPERATION_BY_OPCODE[opcode]?.name ?? `opcode ${opcode}`
         log(`the kernel refused a reply to ${name} (${errno}); answered EIO instead`)

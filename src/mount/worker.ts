@@ -57,20 +57,12 @@ port.on('message', (message: ToWorker) => {
 })
 tell({ type: 'loaded', shared })
 
-/** The first worker follows who asks, unless it is pinned or there is nowhere to go. */
-function followedCpus(): number[] | undefined {
-  if (setup.index !== 0 || setup.cpu >= 0) return undefined
-  const cpus = native.cpuList()
-  return cpus.length > 1 ? cpus : undefined
-}
-
 async function serve(fd: number, negotiation: Negotiation | undefined): Promise<void> {
   serving = new Serving(fd, fileSystem, {
     options: setup.options,
     negotiation,
     counters: new OperationCounters(setup.counters),
     stop: states.stop,
-    cpus: followedCpus(),
     uring: setup.rings === 'uring' || (setup.rings === 'auto' && shared && fileSystem.synchronous === true),
     firstUnique: setup.index * UNIQUES_PER_WORKER + 1,
     onForeignInterrupt: (unique) => tell({ type: 'interrupt', unique }),

@@ -13,7 +13,6 @@ import * as native from '../native.js'
 import { Exchange, type ExchangeOwner, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
 import { fuse_in_header, fuse_write_in } from '../protocol/structs.js'
 import { Block } from '../protocol/struct.js'
-import type { Placement } from './placement.js'
 import type { Standby } from './standby.js'
 
 const { EAGAIN, EBADF, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT } = constants.errno
@@ -43,8 +42,6 @@ export interface DeviceRingOptions {
   maxTransfer: number
   /** A word that becomes other than 0 when the ring is to stop. Shared with whoever signals the thread. */
   stop?: Int32Array
-  /** Moves this thread beside who asks; without, it stays where the scheduler puts it. */
-  placement?: Placement
   /** The kernel refused a reply, which has been replaced by EIO: a bug worth a log line. */
   onRejected?: (errno: string, opcode: number) => void
 }
@@ -114,7 +111,6 @@ export class DeviceRing implements ExchangeOwner {
    */
   runBlocking(standby: Standby | null = null): RingEnd {
     const { fd, server, stop, capacity } = this
-    const { placement } = this.options
     native.setNonBlocking(fd, false)
     const exchange = this.take()
     const { block } = exchange
@@ -147,7 +143,6 @@ export class DeviceRing implements ExchangeOwner {
         return end
       }
       const outcome = server.receive(exchange, REQUEST_AREA, received)
-      if (placement !== undefined) placement.served(exchange)
       if (outcome === Outcome.Ready) {
         replyLength = this.prepareReply(exchange)
       } else if (outcome === Outcome.Pending) {
@@ -224,7 +219,6 @@ export class DeviceRing implements ExchangeOwner {
         continue
       }
       const outcome = server.receive(exchange, REQUEST_AREA, received)
-      this.options.placement?.served(exchange)
       if (outcome === Outcome.Ready) {
         replyLength = this.prepareReply(exchange)
       } else if (outcome === Outcome.Pending) {
