@@ -10,8 +10,8 @@
  * go over /dev/fuse: a DeviceRing must run beside. The kernel uses the rings once every queue (one
  * per possible CPU) has an entry.
  *
- * Since protocol 7.46 payloads may come from a pool: a queue's entries share fewer buffers, pinned once
- * instead of found anew for each copy. And the bytes of large reads and writes may stay with the
+ * Since protocol 7.46 payloads may come from a pool of each queue, pinned once instead of found
+ * anew for each copy. And the bytes of large reads and writes may stay with the
  * caller (zero copy): the kernel puts the caller's pages into the ring's table of buffers, and the ring
  * has them read from or written to a file.
  *

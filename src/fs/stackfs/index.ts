@@ -418,7 +418,8 @@ export class StackFS implements FileSystem {
     const { exchange } = request
     if (exchange.zeroCopy) {
       // The ring writes with the server's rights, which leave suid and sgid in place.
-      if (as !== null) native.fchown(fd, -1, -1, as)
+      const cleared = as === null ? 0 : native.fchown(fd, -1, -1, as)
+      if (cleared < 0) return cleared
       return exchange.transfer(fd, request.offset_low, request.offset_high, size)
     }
     const count = native.pwrite(
