@@ -147,7 +147,7 @@ export class StructOps {
    *
    * @param link is closed: what it kept attached belongs to the link that is returned
    */
-  replace(link: BpfLink): BpfLink {
+  replace(link: { readonly fd: number; close(): void }): BpfLink {
     const { libbpf } = this.#owner
     const replacing = libbpf.replacing(link.fd, () => this.#attach(`struct_ops ${this.name}: replace`))
     link.close()

@@ -7,7 +7,9 @@ import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { checkWishes, parseAccel } from '../mount/accelerate.js'
 import type { FileSystemSource } from '../mount/filesystems.js'
+import { kernelTypeOf } from '../mount/kernel-type.js'
 import { parseMetricsAddress } from '../mount/metrics.js'
 import { prepareMountpoint, resolveMountpoint } from '../mount/mountpoint.js'
 import { OptionError, parseOptions, type ParsedOptions } from '../mount/options.js'
@@ -75,10 +77,9 @@ function demand(args: MountArguments): void {
   oneOf('rings', args.rings, ['auto', 'dev', 'uring'])
   oneOf('passthrough', args.passthrough, ['auto', 'on', 'off'])
   oneOf('coherence', args.coherence, ['shared', 'watched', 'exclusive'])
-  if (args.accel !== 'auto' && args.accel !== 'off') {
-    for (const kind of args.accel.split(',')) oneOf('accel', kind, ['auto', 'off', 'metadata', 'data', 'balance'])
-    throw new Failure(`--accel ${args.accel} needs the efuse kernel module, which is not there: use --accel auto`)
-  }
+  const wishes = parseAccel(args.accel)
+  if (wishes === null) throw new WrongUsage(`--accel ${args.accel}: it is auto, off, or any of metadata,data,balance`)
+  checkWishes(wishes, kernelTypeOf(args))
   if (args.coherence !== 'shared') {
     throw new Failure(`--coherence ${args.coherence} is not available: use --coherence shared`)
   }
@@ -121,6 +122,7 @@ async function run(
       workers: args.workers === 'auto' ? undefined : args.workers,
       rings: args.rings,
       demandPassthrough: args.passthrough === 'on',
+      accelerate: parseAccel(args.accel)!,
       metrics: args.metrics === undefined ? undefined : parseMetricsAddress(args.metrics)!,
       log: (message) => process.stderr.write(`efuse: ${message}\n`),
     })

@@ -4,12 +4,13 @@
  *
  * A Unix socket named after the file system's device number, which is unique on the machine, for
  * the server's own user only. One JSON object a line each way: `{"command": "report"}` is answered
- * by `{"result": ...}` or `{"error": "..."}`. A connection that stays open ends with the server.
+ * by `{"result": ...}` or `{"error": "...", "code": "..."}`. A connection that stays open ends with the server.
  */
 import { chmodSync, lstatSync, mkdirSync, readdirSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { once } from 'node:events'
+import type { Handover, Hooks } from './hooks.js'
 import type { ServerLoad } from './load.js'
 import type { MountReport } from './report.js'
 
@@ -34,6 +35,8 @@ export interface ControlCommands {
   abort?(): void
   /** A remount has changed the mount's flags. */
   remounted?(): void
+  /** The programs on the mount; null where its type takes none. */
+  hooks: Hooks | null
 }
 
 /** The directory of this user's sockets; made if need be, and only used when it is the user's own. */
@@ -164,7 +167,7 @@ function answer(connection: Socket, commands: ControlCommands): void {
 
 async function reply(line: string, commands: ControlCommands): Promise<object> {
   try {
-    const { command } = JSON.parse(line) as { command?: unknown }
+    const { command, ...parameters } = JSON.parse(line) as { command?: unknown }
     switch (command) {
       case 'report':
         return { result: await commands.report() }
@@ -179,12 +182,26 @@ async function reply(line: string, commands: ControlCommands): Promise<object> {
       case 'remounted':
         commands.remounted?.()
         return { result: null }
+      case 'hooks':
+        return { result: hooksOf(commands).list() }
+      case 'token':
+        return { result: String(hooksOf(commands).token()) }
+      case 'adopt':
+        hooksOf(commands).adopt(parameters as unknown as Handover)
+        return { result: null }
+      case 'detach':
+        return { result: hooksOf(commands).detach((parameters as { name?: string }).name) }
       default:
         return { error: `unknown command ${JSON.stringify(command)}` }
     }
   } catch (error) {
-    return { error: (error as Error).message }
+    return { error: (error as Error).message, code: (error as NodeJS.ErrnoException).code }
   }
+}
+
+function hooksOf({ hooks }: ControlCommands): Hooks {
+  if (hooks === null) throw new Error('this mount is not of type efuse: it takes no programs')
+  return hooks
 }
 
 /** A connection to a mount's server. */
@@ -205,8 +222,9 @@ export class ControlClient {
     return new ControlClient(socket)
   }
 
-  async ask<T>(command: string): Promise<T> {
-    this.socket.write(`${JSON.stringify({ command })}\n`)
+  /** @throws Error with the server's `code`, if any */
+  async ask<T>(command: string, parameters: object = {}): Promise<T> {
+    this.socket.write(`${JSON.stringify({ command, ...parameters })}\n`)
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error('the server does not answer')), ANSWER_TIMEOUT)
@@ -214,8 +232,8 @@ export class ControlClient {
     try {
       const { value, done } = await Promise.race([this.lines.next(), timeout])
       if (done) throw new Error('the server has closed the connection')
-      const message = JSON.parse(value) as { result?: T; error?: string }
-      if (message.error !== undefined) throw new Error(message.error)
+      const message = JSON.parse(value) as { result?: T; error?: string; code?: string }
+      if (message.error !== undefined) throw Object.assign(new Error(message.error), { code: message.code })
       return message.result as T
     } finally {
       clearTimeout(timer)

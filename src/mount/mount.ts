@@ -3,14 +3,17 @@
 import { OperationCounters } from '../fs/counters.js'
 import type { FileSystem, Notifier } from '../fs/filesystem.js'
 import type { RingEnd } from '../rings/device.js'
+import { Accelerators, checkWishes, wishesOf, type Acceleration } from './accelerate.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
 import { atExit } from './exit.js'
+import type { Hooks } from './hooks.js'
+import { kernelTypeOf, kernelTypeOfMount } from './kernel-type.js'
 import { requestsIn, type ServerLoad } from './load.js'
 import { MountError } from './mountpoint.js'
 import { parseOptions, type MountOptions } from './options.js'
 import { Serving } from './serving.js'
-import { kernelReport, operationReports, type MountReport } from './report.js'
+import { accelReport, kernelReport, operationReports, type MountReport } from './report.js'
 import type { UnmountOptions } from './unmount.js'
 
 const DEFAULT_INIT_TIMEOUT = 30
@@ -26,6 +29,11 @@ export interface InProcessOptions extends MountOptions {
   exitHook?: boolean
   /** Lets `efuse list`, `stat` and `umount` of the same user find this mount; default true. */
   control?: boolean
+  /**
+   * Programs in the kernel that answer requests, on mounts of type efuse: `'auto'`, or those that are named, `true`
+   * being an error where one is not to be had. Default: none. See docs/hooks.md
+   */
+  accelerate?: Acceleration
   /** Hears of handlers that threw what is no answer (FuseError, errno). Default: written to stderr. */
   onError?: (message: string) => void
 }
@@ -67,6 +75,7 @@ export async function mount(
   fileSystem: FileSystem, mountpoint: string, options: InProcessOptions | string = {},
 ): Promise<Mount> {
   const parsed: InProcessOptions = typeof options === 'string' ? parseOptions(options) : options
+  checkWishes(wishesOf(parsed.accelerate), kernelTypeOf(parsed))
   const attachment = await attach(mountpoint, 'efuse', parsed)
   const mounted = new InProcessMount(fileSystem, attachment, parsed)
   await mounted.begin()
@@ -80,6 +89,8 @@ class InProcessMount implements Mount {
   private readonly serving: Serving
   private readonly counters = new OperationCounters()
   private control: Control | null = null
+  private hooks: Hooks | null = null
+  private accelerators: Accelerators | null = null
   private forgetExit: () => void = () => {}
   private ended = false
 
@@ -107,11 +118,13 @@ class InProcessMount implements Mount {
     this.serving.ring.runInEventLoop((end) => void this.end(end))
     try {
       await this.initialized()
+      await this.accelerate()
       if (options.control !== false) {
         this.control = await openControl(attachment.entry.device, {
           report: () => this.stats(),
           load: () => this.load(),
           server: { pid: process.pid, exits: false },
+          hooks: this.hooks,
         })
       }
     } catch (error) {
@@ -120,6 +133,14 @@ class InProcessMount implements Mount {
       throw error
     }
     if (options.ref === false) this.unref()
+  }
+
+  private async accelerate(): Promise<void> {
+    const { entry, fd } = this.attachment
+    if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
+    this.accelerators = await Accelerators.load(wishesOf(this.options.accelerate), this.hooks, {
+      options: this.options, agreement: this.serving.dispatcher.negotiation.agree(), server: 'embedded', uring: false,
+    })
   }
 
   private async initialized(): Promise<void> {
@@ -156,6 +177,8 @@ class InProcessMount implements Mount {
     // An aborted connection leaves its mount behind, where every access fails.
     await this.attachment.detach({ lazy: true }).catch(() => {})
     this.attachment.release()
+    this.accelerators?.close()
+    this.hooks?.close()
     await this.control?.close()
     this.resolveClosed(end === 'unmounted' ? 'unmounted' : 'aborted')
   }
@@ -190,11 +213,11 @@ class InProcessMount implements Mount {
       rings: 'dev',
       workers: 1,
       passthrough: 'off',
-      accel: 'off',
+      ...accelReport(this.accelerators),
       operations: operationReports([this.counters]),
       metrics: null,
       server: this.counters.gauges,
-      kernel: kernelReport(entry.device, this.serving.dispatcher.negotiation),
+      kernel: kernelReport(entry.device, this.serving.dispatcher.negotiation, this.accelerators),
     }
   }
 
@@ -202,7 +225,7 @@ class InProcessMount implements Mount {
     const operations = OperationCounters.total([this.counters])
     const { gauges } = this.counters
     return {
-      rings: 'dev', answered: {}, operations, ...gauges,
+      rings: 'dev', answered: this.accelerators?.answered() ?? {}, operations, ...gauges,
       workers: [{ index: 0, cpu: -1, serves: 'device', ...requestsIn(operations), ...gauges }],
     }
   }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 /** What `efuse stat` says of a mount. */
+import { ACCELERATOR_NAMES } from '../bpf/accelerators.js'
 import { OperationCounters, type OperationCount, type ServerGauges } from '../fs/counters.js'
 import { percentile } from '../fs/latency.js'
 import type { Agreement, Negotiation } from '../protocol/init.js'
 import { FuseInitFlag } from '../protocol/constants.js'
 import { FUSE_KERNEL_VERSION } from '../protocol/constants.js'
+import type { AcceleratorReports, Accelerators } from './accelerate.js'
 import { connectionOf, waitingRequests } from './load.js'
 
 /** What the kernel has to do with a mount. */
@@ -47,7 +49,10 @@ export interface MountReport {
   rings: 'dev' | 'uring'
   workers: number
   passthrough: 'on' | 'off'
-  accel: 'off'
+  /** The accelerators at work, by their names, or `off`. */
+  accel: string
+  /** Each accelerator, and why it is not at work. */
+  accelerators: AcceleratorReports
   /** Requests that reached the server since it was mounted, by the kernel's names. */
   operations: Record<string, OperationReport>
   /** Where metrics are served; null when they are not. */
@@ -57,8 +62,16 @@ export interface MountReport {
   kernel: KernelReport
 }
 
+/** What accelerators do for a mount. @param accelerators null before they were loaded */
+export function accelReport(accelerators: Accelerators | null): Pick<MountReport, 'accel' | 'accelerators'> {
+  const none = () => Object.fromEntries(ACCELERATOR_NAMES.map((name) => [name, { state: 'off', why: 'not loaded yet' }]))
+  return { accel: accelerators?.summary ?? 'off', accelerators: accelerators?.report() ?? none() as AcceleratorReports }
+}
+
 /** @param device `major:minor` of the mount */
-export function kernelReport(device: string, negotiation: Negotiation | Agreement): KernelReport {
+export function kernelReport(
+  device: string, negotiation: Negotiation | Agreement, accelerators: Accelerators | null,
+): KernelReport {
   const agreed: Agreement = 'agree' in negotiation ? negotiation.agree() : negotiation
   return {
     connection: connectionOf(device),
@@ -70,7 +83,7 @@ export function kernelReport(device: string, negotiation: Negotiation | Agreemen
     maxReadahead: agreed.maxReadahead,
     maxBackground: agreed.maxBackground,
     waiting: waitingRequests(device),
-    answered: {},
+    answered: accelerators?.answered() ?? {},
   }
 }
 

@@ -18,17 +18,19 @@ import { Negotiation, type Agreement } from '../protocol/init.js'
 import { Block } from '../protocol/struct.js'
 import { Standby } from '../rings/standby.js'
 import { queueCount } from '../rings/uring.js'
+import { Accelerators, checkWishes, type Wishes } from './accelerate.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
 import { atExit } from './exit.js'
 import { keepAccessTimes, type FileSystemSource } from './filesystems.js'
-import { deviceOf, kernelTypeOfMount } from './kernel-type.js'
+import type { Hooks } from './hooks.js'
+import { deviceOf, kernelTypeOf, kernelTypeOfMount } from './kernel-type.js'
 import { mounts } from './mountinfo.js'
 import { requestsIn, type ServerLoad } from './load.js'
 import { Metrics, type MetricsAddress } from './metrics.js'
 import { MountError } from './mountpoint.js'
 import type { MountOptions } from './options.js'
-import { kernelReport, operationReports, type MountReport } from './report.js'
+import { accelReport, kernelReport, operationReports, type MountReport } from './report.js'
 import { WorkerStates, type FromWorker, type Rings, type ToWorker, type WorkerSetup } from './worker-protocol.js'
 
 export interface ServeOptions {
@@ -43,6 +45,8 @@ export interface ServeOptions {
   rings?: Rings
   /** Whether it is an error when the kernel does not take files for passthrough. */
   demandPassthrough?: boolean
+  /** Which accelerators are to be loaded. */
+  accelerate: Wishes
   /** Where metrics are to be served; default: nowhere. */
   metrics?: MetricsAddress
   /** Seconds that kernel and file system may take to begin; default 30. */
@@ -110,6 +114,8 @@ class Supervisor implements Served {
   private control: Control | null = null
   private metrics: Metrics | null = null
   private monitor: Monitor | null = null
+  private hooks: Hooks | null = null
+  private accelerators: Accelerators | null = null
   private agreement: Agreement | null = null
   private shared = false
   private workers: number
@@ -134,6 +140,7 @@ class Supervisor implements Served {
     this.forgetExit = atExit(() => this.endNow())
     for (const signal of SIGNALS) process.on(signal, this.onSignal)
     try {
+      checkWishes(options.accelerate, kernelTypeOf(options.options))
       // The file system opens its source before anything is mounted: it may lie under the mountpoint.
       const first = this.start(0)
       const loaded = await this.first(first, 'loaded', 'the file system has not been made')
@@ -147,12 +154,14 @@ class Supervisor implements Served {
       this.give(first)
       this.agreement = (await initialized).agreement
       this.checkDemands(this.agreement)
+      await this.accelerate()
       this.control = await openControl(this.attachment.entry.device, {
         report: () => this.report(),
         load: () => this.load(),
         server: { pid: process.pid, exits: true },
         abort: () => void this.abort(),
         remounted: () => this.remounted(),
+        hooks: this.hooks,
       })
       if (options.metrics !== undefined) {
         this.metrics = await this.openMetrics(options.metrics)
@@ -164,6 +173,16 @@ class Supervisor implements Served {
       await this.abort()
       throw error
     }
+  }
+
+  /** Opens the mount's hooks, where its type has them, and loads the accelerators. */
+  private async accelerate(): Promise<void> {
+    const { accelerate, options, fileSystem } = this.options
+    const { entry, fd } = this.attachment!
+    if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
+    this.accelerators = await Accelerators.load(accelerate, this.hooks, {
+      options, agreement: this.agreement, server: fileSystem.kind, uring: this.overUring,
+    })
   }
 
   private get overUring(): boolean {
@@ -415,6 +434,8 @@ class Supervisor implements Served {
     await this.control?.close()
     this.metrics?.close()
     this.monitor?.close()
+    this.accelerators?.close()
+    this.hooks?.close()
     // A thread that hangs in the kernel is left to the exit of the process, which knows a last resort.
     if (this.members.size === 0) this.forgetExit()
     for (const signal of SIGNALS) process.off(signal, this.onSignal)
@@ -471,18 +492,18 @@ class Supervisor implements Served {
       rings: this.overUring ? 'uring' : 'dev',
       workers: this.members.size,
       passthrough: this.passesThrough ? 'on' : 'off',
-      accel: 'off',
+      ...accelReport(this.accelerators),
       operations: operationReports(this.counters),
       metrics: this.metrics?.url ?? null,
       server: OperationCounters.totalGauges(this.counters),
-      kernel: kernelReport(entry.device, this.agreement!),
+      kernel: kernelReport(entry.device, this.agreement!, this.accelerators),
     }
   }
 
   private load(): ServerLoad {
     return {
       rings: this.overUring ? 'uring' : 'dev',
-      answered: {},
+      answered: this.accelerators?.answered() ?? {},
       operations: OperationCounters.total(this.counters),
       ...OperationCounters.totalGauges(this.counters),
       workers: [...this.members.values()].map(({ index, cpu }) => ({

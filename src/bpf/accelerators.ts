@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+/**
+ * The accelerators: eFuse's own programs for efuse.ko, which a mount loads by itself (`--accel`, `accelerate`).
+ *
+ * Each says here how it is loaded for a mount. Which of them are, and what becomes of one that can't be, is decided
+ * in src/mount/accelerate.ts.
+ */
+import type { MountOptions } from '../mount/options.js'
+import type { Agreement } from '../protocol/init.js'
+import type { HookProgram } from './hooks.js'
+
+export const ACCELERATOR_NAMES = ['metadata', 'data', 'balance'] as const
+export type AcceleratorName = (typeof ACCELERATOR_NAMES)[number]
+
+/** What an accelerator is told of the mount it is loaded for. */
+export interface AcceleratorContext {
+  /** A token for one attachment to the mount's connection. @throws MountError when the connection has ended */
+  token(): bigint
+  /** A control descriptor (EFUSE_IOC_...), the mount's own: don't close it. */
+  readonly control: number
+  readonly options: MountOptions
+  /** What server and kernel have agreed on; null when another program serves the mount. */
+  readonly agreement: Agreement | null
+  /** Whose file system: `program` is another program's, under `efuse exec`. */
+  readonly server: 'stackfs' | 'memfs' | 'module' | 'embedded' | 'program'
+  /** Whether requests go over io_uring. */
+  readonly uring: boolean
+}
+
+/** An accelerator at work for one mount. */
+export interface Attachment {
+  readonly program: HookProgram
+  /** Number of its link, which `efuse bpf list` and bpftool show. */
+  readonly link: { readonly fd: number }
+  /** How many requests it has answered so far, by the kernel's names (`FUSE_GETATTR`). */
+  answered(): Record<string, number>
+  /** Further numbers for people who watch it. */
+  counters?(): Record<string, number>
+  /** Detaches and unloads. Never fails. */
+  close(): void
+}
+
+export interface Accelerator {
+  readonly name: AcceleratorName
+  /** Its object among those of the package: dist/bpf/NAME.bpf.o. */
+  readonly object: string
+  /** Why it is of no use to such a mount; null when it is. Then `auto` leaves it out, and demanding it is an error. */
+  unfit?(context: AcceleratorContext): string | null
+  /** @throws BpfError and others when it can't be loaded */
+  load(context: AcceleratorContext): Promise<Attachment>
+}
+
+/** Loads an object of the package that needs nothing but its token. @param adjust called before loading */
+export async function attachBundled(
+  object: string, context: AcceleratorContext, adjust: (program: HookProgram) => void = () => {},
+): Promise<Attachment> {
+  // Loaded when it is needed: most mounts are none of efuse.ko.
+  const [{ HookProgram }, { bundledObject }] = await Promise.all([import('./hooks.js'), import('./libbpf.js')])
+  const program = await HookProgram.open(bundledObject(object), { name: object })
+  try {
+    adjust(program)
+    const link = program.attach(context.token())
+    return { program, link, answered: () => ({}), close: () => program.close() }
+  } catch (error) {
+    program.close()
+    throw error
+  }
+}
+
+/** In the order in which they are loaded. */
+export const accelerators: readonly Accelerator[] = [
+  { name: 'metadata', object: 'metadata', load: (context) => attachBundled('metadata', context) },
+  { name: 'data', object: 'io', load: (context) => attachBundled('io', context) },
+  { name: 'balance', object: 'balance', load: (context) => attachBundled('balance', context) },
+]
