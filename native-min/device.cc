@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The device: requests in, replies out, and ioctls.
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -24,6 +26,45 @@ int Write(Thread& t) {
   return Result(write(t.Int(1), buffer, static_cast<size_t>(t.Int(4))));
 }
 
+// Tells the processor that this is a loop which waits.
+inline void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+int64_t Now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
+// Each look takes the lock that the clients need as well.
+constexpr int kPausesBetweenLooks = 4;
+
+// Reads from a non-blocking descriptor. When there is nothing: looks again for so many nanoseconds, then sleeps until
+// there is, for so many microseconds (-1: any time).
+int PatientRead(int fd, char* buffer, size_t capacity, int busy, int patience, int32_t* looks) {
+  int64_t end = 0;
+  for (*looks = 1;; ++*looks) {
+    const ssize_t length = read(fd, buffer, capacity);
+    if (length >= 0 || errno != EAGAIN) return Result(length);
+    if (busy == 0) break;
+    const int64_t now = Now();
+    if (end == 0) end = now + busy;
+    if (now >= end) break;
+    for (int i = 0; i < kPausesBetweenLooks; i++) Pause();
+  }
+  *looks = 0;
+  if (patience == 0) return -EAGAIN;
+  pollfd readable{fd, POLLIN, 0};
+  const timespec time{patience / 1000000, patience % 1000000 * 1000L};
+  if (ppoll(&readable, 1, patience < 0 ? nullptr : &time, nullptr) < 0) return -errno;
+  return Result(read(fd, buffer, capacity));
+}
+
 int ReplyAndReceive(Thread& t) {
   const int fd = t.Int(1);
   const int block = t.Int(2);
@@ -35,6 +76,11 @@ int ReplyAndReceive(Thread& t) {
   int written = 0;
   if (reply_length > 0) written = Result(write(fd, reply, static_cast<size_t>(reply_length)));
   t.registers[Thread::kLow] = written;
+  const int busy = t.Int(7);
+  const int patience = t.Int(8);
+  if (busy > 0 || patience > 0)
+    return PatientRead(fd, request, static_cast<size_t>(capacity), busy, patience, &t.registers[Thread::kHigh]);
+  t.registers[Thread::kHigh] = 1;
   return Result(read(fd, request, static_cast<size_t>(capacity)));
 }
 

@@ -169,6 +169,8 @@ export const result = {
   get value(): number { return (registers[LOW] >>> 0) + (registers[HIGH] >>> 0) * 4294967296 },
   /** What `replyAndReceive`'s write returned: bytes, -errno, or 0 when there was no reply. */
   get write(): number { return registers[LOW] },
+  /** When the request of `replyAndReceive` was there: 1 at once, more: so many looks later, 0 after sleep, or never. */
+  get looks(): number { return registers[HIGH] },
 }
 
 /** A detached buffer's views have length 0: the cheapest way to notice, on each use. */
@@ -350,10 +352,17 @@ export function write(fd: number, block: Block, offset: number, length: number):
  *
  * After -EINTR or -EAGAIN the reply has been delivered: go on with `replyLength` 0.
  *
- * @returns what read(2) returned; what write(2) returned is in `result.write`
+ * With `busy` or `patience` the descriptor is to be O_NONBLOCK. When it has nothing to read, the call looks again for a
+ * while and then sleeps; without, it is one read(2), which sleeps or not as the descriptor has it.
+ *
+ * @param busy nanoseconds to look, below 2^31
+ * @param patience microseconds to sleep at most; -1 with `busy`: until there is something
+ * @returns what read(2) returned; what write(2) returned is in `result.write`, how often it looked before there was
+ *   a request in `result.looks`
  */
 export function replyAndReceive(
   fd: number, block: Block, replyOffset: number, replyLength: number, requestOffset: number, requestCapacity: number,
+  busy = 0, patience = 0,
 ): number {
   registers[1] = fd
   registers[2] = idOf(block)
@@ -361,6 +370,8 @@ export function replyAndReceive(
   registers[4] = replyLength
   registers[5] = requestOffset
   registers[6] = requestCapacity
+  registers[7] = busy
+  registers[8] = patience
   addon.replyAndReceive()
   return registers[RESULT]
 }

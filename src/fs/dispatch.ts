@@ -114,7 +114,8 @@ export class Dispatcher {
   private readonly validity: Readonly<Validity>
   private readonly handlers: (Handler | undefined)[] = new Array(OPCODE_LIMIT).fill(undefined)
   /** Requests whose answer is awaited. Not keyed by unique: resent ones (bit 63 set) are not exact as numbers. */
-  private readonly pending = new Set<Exchange>()
+  /** The requests whose answers are awaited, in no order; each knows its place. */
+  private readonly pending: Exchange[] = []
   /** Of those, the ones that are timed: when they came, milliseconds. */
   private readonly timed = new Map<Exchange, number>()
   private resolveInitialized!: (negotiation: Negotiation) => void
@@ -142,7 +143,7 @@ export class Dispatcher {
 
   /** Requests that wait for a promise. */
   get pendingCount(): number {
-    return this.pending.size
+    return this.pending.length
   }
 
   /** Takes over a negotiation that another worker made: tells the file system. */
@@ -212,8 +213,11 @@ export class Dispatcher {
 
   /** Aborts every pending request's signal: the connection is gone. */
   abandon(): void {
-    for (const exchange of this.pending) exchange.abort?.abort()
-    this.pending.clear()
+    for (const exchange of this.pending) {
+      exchange.pendingAt = -1
+      exchange.abort?.abort()
+    }
+    this.pending.length = 0
     this.timed.clear()
     this.counters.pending = 0
   }
@@ -349,31 +353,48 @@ export class Dispatcher {
   }
 
   private await(exchange: Exchange, reply: Reply, result: PromiseLike<unknown>): void {
-    const { pending, timed, counters } = this
-    pending.add(exchange)
-    counters.pending = pending.size
-    const finish = () => {
-      // Abandoned meanwhile: the connection is gone, and so is whoever waited.
-      if (!pending.delete(exchange)) return
-      counters.pending = pending.size
-      const begin = timed.size > 0 ? timed.get(exchange) : undefined
-      if (begin !== undefined) {
-        timed.delete(exchange)
-        counters.recordService(exchange.opcode, (performance.now() - begin) * 1e6)
-      }
-      this.onComplete(exchange)
-    }
+    const { pending } = this
+    exchange.pendingAt = pending.length
+    pending.push(exchange)
+    this.counters.pending = pending.length
+    const settling = (exchange.settling ??= this.settling(exchange)) as Settling
+    settling.reply = reply
     // Not every thenable keeps a promise's rules (settles once, later); Promise.resolve sees to it.
-    Promise.resolve(result).then(
-      (value) => {
-        this.answered(exchange, reply, value)
-        finish()
+    Promise.resolve(result).then(settling.fulfilled, settling.rejected)
+  }
+
+  private settling(exchange: Exchange): Settling {
+    const settling: Settling = {
+      reply: null,
+      fulfilled: (value) => {
+        if (exchange.pendingAt < 0) return
+        this.answered(exchange, settling.reply!, value)
+        this.settled(exchange)
       },
-      (error) => {
+      rejected: (error) => {
+        if (exchange.pendingAt < 0) return
         this.failed(exchange, error)
-        finish()
+        this.settled(exchange)
       },
-    )
+    }
+    return settling
+  }
+
+  private settled(exchange: Exchange): void {
+    const { pending, timed, counters } = this
+    const last = pending.pop()!
+    if (last !== exchange) {
+      pending[exchange.pendingAt] = last
+      last.pendingAt = exchange.pendingAt
+    }
+    exchange.pendingAt = -1
+    counters.pending = pending.length
+    const begin = timed.size > 0 ? timed.get(exchange) : undefined
+    if (begin !== undefined) {
+      timed.delete(exchange)
+      counters.recordService(exchange.opcode, (performance.now() - begin) * 1e6)
+    }
+    this.onComplete(exchange)
   }
 
   private answered(exchange: Exchange, reply: Reply, result: unknown): Outcome {
@@ -405,6 +426,13 @@ export class Dispatcher {
     this.counters.record(exchange.opcode, exchange.error !== 0, exchange.dataLength, exchange.replyLength)
     return Outcome.Ready
   }
+}
+
+/** What a promise is told to do; one for each exchange, used over and over. Abandoned meanwhile, it does nothing. */
+interface Settling {
+  reply: Reply | null
+  readonly fulfilled: (value: unknown) => void
+  readonly rejected: (error: unknown) => void
 }
 
 function isThenable(value: unknown): boolean {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /** One file system on one device descriptor in one thread: dispatcher, ring and notifier joined. */
 import { write } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import type { FileSystem } from '../fs/filesystem.js'
 import { Dispatcher, type DispatchOptions } from '../fs/dispatch.js'
 import { NotifierOver } from '../fs/notifier.js'
@@ -9,7 +10,7 @@ import { Block } from '../protocol/struct.js'
 import { FuseNotifyCode } from '../protocol/constants.js'
 import type { Negotiation } from '../protocol/init.js'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
-import { DeviceRing } from '../rings/device.js'
+import { BUSY_POLL, DeviceRing } from '../rings/device.js'
 import { queueCount, queueDepth, UringRing, type PartsServer } from '../rings/uring.js'
 import { getSystemErrorName } from 'node:util'
 import { backingFiles } from './backing.js'
@@ -23,6 +24,8 @@ export interface ServingOptions extends Pick<DispatchOptions, 'counters' | 'onFo
   negotiation?: Negotiation
   /** Asks the kernel for FUSE over io_uring. */
   uring?: boolean
+  /** Whether this thread's event loop serves nothing else that could not wait for a moment. */
+  ownLoop?: boolean
   /** Becomes other than 0 when this thread is to stop. */
   stop?: Int32Array
   /** The first number of this thread's `retrieve`s. */
@@ -73,6 +76,8 @@ export class Serving {
     this.ring = new DeviceRing(fd, this.server, {
       maxTransfer: this.maxTransfer,
       stop: serving.stop,
+      ownLoop: serving.ownLoop,
+      busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? BUSY_POLL : 0),
       onRejected: (errno, opcode) => {
         const name = OPERATION_BY_OPCODE[opcode]?.name ?? `opcode ${opcode}`
         log(`the kernel refused a reply to ${name} (${errno}); answered EIO instead`)

@@ -62,6 +62,7 @@ async function serve(fd: number, negotiation: Negotiation | undefined): Promise<
     options: setup.options,
     negotiation,
     counters: new OperationCounters(setup.counters),
+    ownLoop: true,
     stop: states.stop,
     uring: setup.rings === 'uring' || (setup.rings === 'auto' && shared && fileSystem.synchronous === true),
     firstUnique: setup.index * UNIQUES_PER_WORKER + 1,

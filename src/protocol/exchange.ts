@@ -102,6 +102,10 @@ export class Exchange {
 
   /** Who sends the reply when it was awaited: the ring that the exchange belongs to. */
   owner: ExchangeOwner | null = null
+  /** Where it stands among the requests whose answers are awaited; -1: it is none of them. */
+  pendingAt = -1
+  /** What settles its answer; made by the dispatcher when first needed. */
+  settling: unknown = null
   /** Fired by FUSE_INTERRUPT; made when a handler asks for it. */
   abort: AbortController | null = null
   /** Defaults that entry and attr replies are filled with. */

@@ -13,6 +13,7 @@ import * as native from '../native.js'
 import { Exchange, type ExchangeOwner, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE } from '../protocol/exchange.js'
 import { fuse_in_header, fuse_write_in } from '../protocol/structs.js'
 import { Block } from '../protocol/struct.js'
+import { Adaptive } from './adaptive.js'
 import type { Standby } from './standby.js'
 
 const { EAGAIN, EBADF, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT } = constants.errno
@@ -42,6 +43,10 @@ export interface DeviceRingOptions {
   maxTransfer: number
   /** A word that becomes other than 0 when the ring is to stop. Shared with whoever signals the thread. */
   stop?: Int32Array
+  /** For how long to look for a request before sleeping, while that pays, microseconds. Default: 0. */
+  busyPoll?: number
+  /** Whether the event loop serves nothing that could not wait for a moment. */
+  ownLoop?: boolean
   /** The kernel refused a reply, which has been replaced by EIO: a bug worth a log line. */
   onRejected?: (errno: string, opcode: number) => void
 }
@@ -63,6 +68,17 @@ const BATCH_MILLISECONDS = 4
 /** How often the clock is looked at. */
 const CLOCK_INTERVAL = 16
 
+/**
+ * For how long to look for the next request again and again before going to sleep, unless told otherwise, microseconds.
+ *
+ * A client that works through a directory asks its next question some microseconds after each answer. Where it runs on
+ * another CPU, to sleep in between costs more than that: both CPUs go idle in turns, and each request waits until
+ * the server's has been woken. Where it needs this very CPU, looking is in vain: hence Adaptive.
+ */
+export const BUSY_POLL = 50
+/** How long `drain` sleeps until the next request, while it comes in this time, rather than ask the event loop, microseconds. */
+const LOOP_PATIENCE = 200
+
 /** Exchanges kept when idle; the others are unmapped. */
 const IDLE_EXCHANGES = 16
 /** Of those, how many keep the pages that large transfers touched. */
@@ -82,6 +98,9 @@ export class DeviceRing implements ExchangeOwner {
   /** The header of the reply that is being sent with EIO for its error: sent if the reply is refused. */
   private readonly fallback = new Block(new ArrayBuffer(OUT_HEADER_SIZE))
   private readonly stop: Int32Array
+  private readonly busy: number
+  private readonly looking: Adaptive
+  private readonly sleeping: Adaptive
   private replyOpcode = 0
   private rejected = false
   private poller: native.Poller | null = null
@@ -101,6 +120,9 @@ export class DeviceRing implements ExchangeOwner {
     this.blockLength = DATA_AREA + Math.ceil(transfer / PAGE_SIZE) * PAGE_SIZE + SLACK
     this.capacity = this.blockLength - REQUEST_AREA
     this.stop = options.stop ?? new Int32Array(1)
+    this.busy = 1000 * (options.busyPoll ?? 0)
+    this.looking = new Adaptive(this.busy > 0)
+    this.sleeping = new Adaptive(options.ownLoop === true)
     this.fallback.u32[0] = OUT_HEADER_SIZE
     this.fallback.i32[1] = -EIO
   }
@@ -110,10 +132,10 @@ export class DeviceRing implements ExchangeOwner {
    * @param standby who reads when, where several workers could; null: always this one
    */
   runBlocking(standby: Standby | null = null): RingEnd {
-    const { fd, server, stop, capacity } = this
-    native.setNonBlocking(fd, false)
+    const { fd, server, stop, looking } = this
     const exchange = this.take()
-    const { block } = exchange
+    let nonBlocking = looking.on
+    native.setNonBlocking(fd, nonBlocking)
     let replyLength = 0
     for (;;) {
       if (stop[0] !== 0) {
@@ -130,10 +152,11 @@ export class DeviceRing implements ExchangeOwner {
         }
         standby.reading()
       }
-      const received = native.replyAndReceive(
-        fd, block, exchange.reply - OUT_HEADER_SIZE, replyLength, REQUEST_AREA, capacity,
-      )
-      if (replyLength > 0 && native.result.write < 0) this.replyRefused(native.result.write)
+      if (nonBlocking !== looking.on) {
+        nonBlocking = looking.on
+        native.setNonBlocking(fd, nonBlocking)
+      }
+      const received = this.replyAndReceive(exchange, replyLength, nonBlocking, nonBlocking ? -1 : 0)
       replyLength = 0
       if (standby !== null) standby.serving()
       if (received < 0) {
@@ -196,18 +219,20 @@ export class DeviceRing implements ExchangeOwner {
    *   in this very turn: then no read is in vain, and the event loop not asked for what is already there.
    */
   private drain(exchange: DeviceExchange, replyLength: number, crowded: boolean, hungUp: boolean): void {
-    const { fd, server, stop, capacity } = this
+    const { server, stop, sleeping } = this
     let end: RingEnd | null = null
     while (hungUp || this.hasTurn()) {
       if (stop[0] !== 0) {
         end = 'stopped'
         break
       }
-      const received = native.replyAndReceive(
-        fd, exchange.block, exchange.reply - OUT_HEADER_SIZE, replyLength, REQUEST_AREA, capacity,
-      )
-      if (replyLength > 0 && native.result.write < 0) this.replyRefused(native.result.write)
+      const wait = !crowded && !hungUp
+      const sleep = wait && sleeping.on
+      const received = this.replyAndReceive(exchange, replyLength, wait && this.looking.on, sleep ? LOOP_PATIENCE : 0)
       replyLength = 0
+      if (!sleep) sleeping.passed()
+      else if (received === -EAGAIN) sleeping.failed()
+      else if (received >= 0) sleeping.succeeded()
       if (received < 0) {
         if (received === -EAGAIN) {
           // The descriptor reported an error and polling has stopped: there is no later.
@@ -229,6 +254,25 @@ export class DeviceRing implements ExchangeOwner {
     if (replyLength > 0) this.write(exchange, replyLength)
     this.give(exchange)
     if (end !== null) this.ended(end)
+  }
+
+  /**
+   * Sends a reply, if there is one, and takes the next request.
+   * @param look whether to look for it for a while; the descriptor is non-blocking then
+   * @param patience microseconds to sleep until it comes, at most; -1: any time
+   */
+  private replyAndReceive(exchange: DeviceExchange, replyLength: number, look: boolean, patience: number): number {
+    const { looking } = this
+    const received = native.replyAndReceive(
+      this.fd, exchange.block, exchange.reply - OUT_HEADER_SIZE, replyLength, REQUEST_AREA, this.capacity,
+      look ? this.busy : 0, patience,
+    )
+    const { looks, write } = native.result
+    if (!look) looking.passed()
+    else if (looks === 0) looking.failed()
+    else if (looks > 1) looking.succeeded()
+    if (replyLength > 0 && write < 0) this.replyRefused(write)
+    return received
   }
 
   /** Counts a request. @returns false when it is the event loop's turn */

@@ -15,12 +15,14 @@ t.test('option strings become typed options', async (t) => {
   t.strictSame(parseOptions('allow_other,attr_timeout=0.5,entry_timeout=.25', 'max_read=65536,max_pages=64,umask=022,uid=7'), {
     allowOther: true, attrTimeout: 0.5, entryTimeout: 0.25, maxRead: 65536, maxWrite: 64 * 4096, umask: 0o22, uid: 7,
   })
+  t.strictSame(parseOptions('busy_poll=0'), { busyPoll: 0 })
   t.strictSame(parseOptions('io_uring,io_uring_q_depth=32'), { uringDepth: 32, command: { rings: 'uring' } })
   t.strictSame(parseOptions('ro,noatime,nosuid'), { flags: ['ro', 'noatime', 'nosuid'] })
   t.strictSame(parseOptions('x-systemd.automount,_netdev,nofail,user,users,auto,noauto,defaults,comment=a'), {})
   t.strictSame(parseOptions('remount,fd=3,user_id=0,rw'), { remount: true, flags: ['rw'] })
   for (const wrong of ['nonsense', 'attr_timeout', 'attr_timeout=', 'attr_timeout=-1', 'uid=root', 'umask=9', 'ro=1',
-    'allow_other=yes', 'rootmode=40000', 'io_uring_q_depth=0', 'io_uring_q_depth=1025', 'io_uring=1', 'constructor', 'toString=1']) {
+    'allow_other=yes', 'rootmode=40000', 'io_uring_q_depth=0', 'io_uring_q_depth=1025', 'io_uring=1',
+    'busy_poll=', 'busy_poll=-1', 'busy_poll=10001', 'constructor', 'toString=1']) {
     t.throws(() => parseOptions(wrong), { name: 'OptionError' }, wrong)
   }
 })
