@@ -60,7 +60,7 @@ export interface MountOptions {
   uringZeroCopy?: boolean
   /**
    * For how long a worker that waits for requests from /dev/fuse looks for the next one before it sleeps, while that
-   * pays, microseconds; 0: not at all. Default: 50, and 0 where it has one CPU only.
+   * pays, microseconds; 0: not at all. Default: 20, and 0 where there is one CPU only.
    */
   busyPoll?: number
   /** The mount goes away when its server dies, however it dies. */

@@ -75,7 +75,7 @@ const CLOCK_INTERVAL = 16
  * another CPU, to sleep in between costs more than that: both CPUs go idle in turns, and each request waits until
  * the server's has been woken. Where it needs this very CPU, looking is in vain: hence Adaptive.
  */
-export const BUSY_POLL = 50
+export const BUSY_POLL = 20
 /** How long `drain` sleeps until the next request, while it comes in this time, rather than ask the event loop, microseconds. */
 const LOOP_PATIENCE = 200
 
