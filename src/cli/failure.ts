@@ -8,10 +8,12 @@ export class Failure extends Error {
   }
 }
 
+export const EXIT_USAGE = 2
+
 /** The command line itself makes no sense: exit status 2. */
 export class WrongUsage extends Failure {
   override readonly name = 'WrongUsage'
   constructor(message: string) {
-    super(message, 2)
+    super(message, EXIT_USAGE)
   }
 }

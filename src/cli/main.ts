@@ -2,14 +2,13 @@
 /** The command line: `efuse COMMAND ...`, or `efuse SOURCE MOUNTPOINT -o ...` as mount(8) calls it. */
 import { release } from 'node:os'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { Failure } from './failure.js'
+import { EXIT_USAGE, Failure } from './failure.js'
 import type { BuildOptions } from './kernel.js'
 import type { MountArguments } from './mount.js'
 
 /** Not for people: mount(8)'s helper calls itself that. */
 const HELPER = 'mount.fuse.efuse'
 const EXIT_FAILED = 1
-const EXIT_USAGE = 2
 
 function workers(value: string): number | 'auto' {
   if (value === 'auto') return value
@@ -53,7 +52,7 @@ function build(): Command {
       .choices(['shared', 'watched', 'exclusive']).default('shared'))
     .option('--metrics <[host:]port>', 'serve metrics for Prometheus, on 127.0.0.1 unless a host is given')
     .action(async (source: string, mountpoint: string, options: MountArguments) => {
-      await (await import('./mount.js')).mountCommand(source, mountpoint, options)
+      await (await import('./mount-background.js')).mount(source, mountpoint, options)
     })
 
   program.command('umount')

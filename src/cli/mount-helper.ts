@@ -10,7 +10,7 @@ import { mountFlags } from '../mount/flags.js'
 import { OptionError, parseOptions, splitOptions, type ParsedOptions } from '../mount/options.js'
 import * as native from '../native.js'
 import { Failure, WrongUsage } from './failure.js'
-import { mountCommand } from './mount.js'
+import { mount } from './mount-background.js'
 import { fuseMountAt } from './umount.js'
 
 const EXIT_USAGE = 1
@@ -33,7 +33,7 @@ export async function mountHelper(args: readonly string[]): Promise<void> {
     if (invocation.fake) return
     if (options.remount) return await remount(invocation, options)
     const { source, mountpoint } = invocation
-    await mountCommand(source, mountpoint, {
+    await mount(source, mountpoint, {
       foreground: false, options: invocation.options, fs: 'stackfs', type: 'auto', rings: 'auto', workers: 'auto',
       passthrough: 'auto', accel: 'auto', coherence: 'shared',
     })

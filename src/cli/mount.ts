@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: MIT
-/**
- * `efuse mount`: in the foreground the server itself; otherwise its parent, which starts it in a
- * session of its own and returns when the mount answers.
- */
-import { spawn } from 'node:child_process'
+/** The server of `efuse mount`: the process itself in the foreground, otherwise one that mount-background.ts starts. */
 import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -11,12 +7,12 @@ import { checkWishes, parseAccel } from '../mount/accelerate.js'
 import type { FileSystemSource } from '../mount/filesystems.js'
 import { kernelTypeOf } from '../mount/kernel-type.js'
 import { parseMetricsAddress } from '../mount/metrics.js'
-import { prepareMountpoint, resolveMountpoint } from '../mount/mountpoint.js'
+import { prepareMountpoint } from '../mount/mountpoint.js'
 import { OptionError, parseOptions, type ParsedOptions } from '../mount/options.js'
-import { serve } from '../mount/serve.js'
+import { serve, type Served } from '../mount/serve.js'
 import { maxWriteOf } from '../mount/settings.js'
-import * as native from '../native.js'
 import { Failure, WrongUsage } from './failure.js'
+import { parent } from './mount-background.js'
 
 export interface MountArguments {
   foreground: boolean
@@ -31,20 +27,32 @@ export interface MountArguments {
   metrics?: string
 }
 
-/** Set for the server that a background mount starts. */
-const BACKGROUND = 'EFUSE_BACKGROUND'
-
-/** What the background server tells its parent. */
-type Readiness = { ready: true } | { error: string; status: number }
-
+/** Mounts and serves until the end of the mount, which ends the process. */
 export async function mountCommand(source: string, mountpoint: string, args: MountArguments): Promise<void> {
-  const options = parse(args)
-  demand(args)
-  options.type = args.type
-  maxWriteOf(options)
-  const { parent } = background()
-  if (!args.foreground && parent === null) return startInBackground(mountpoint)
-  await run(source, mountpoint, args, options, parent)
+  const report = parent()
+  // Whoever started us in the background has given up: so do we.
+  const orphaned = (): void => process.exit(1)
+  if (report !== null) process.once('disconnect', orphaned)
+  try {
+    const options = parse(args)
+    demand(args)
+    options.type = args.type
+    maxWriteOf(options)
+    const served = await run(source, mountpoint, args, options, report !== null)
+    if (report !== null) {
+      process.off('disconnect', orphaned)
+      await report({ ready: true })
+      process.disconnect()
+    } else {
+      process.stderr.write(`efuse: serving ${source} at ${served.mountpoint}\n`)
+    }
+    process.exit(await served.ended)
+  } catch (error) {
+    if (report === null) throw error
+    process.off('disconnect', orphaned)
+    await report({ error: (error as Error).message, status: error instanceof Failure ? error.status : 1 })
+    process.exit(1)
+  }
 }
 
 function parse(args: MountArguments): ParsedOptions {
@@ -88,58 +96,27 @@ function demand(args: MountArguments): void {
   }
 }
 
-/** Whether this process is a background mount's server, and how it reports. */
-function background(): { parent: ((message: Readiness) => Promise<void>) | null } {
-  if (process.env[BACKGROUND] === undefined || process.send === undefined) return { parent: null }
-  delete process.env[BACKGROUND]
-  const parent = (message: Readiness): Promise<void> => new Promise((resolve) => {
-    process.send!(message, undefined, undefined, () => resolve())
-  })
-  return { parent }
-}
-
-// The server -------------------------------------------------------------------------------------
-
 async function run(
-  source: string, mountpoint: string, args: MountArguments, options: ParsedOptions,
-  parent: ((message: Readiness) => Promise<void>) | null,
-): Promise<void> {
+  source: string, mountpoint: string, args: MountArguments, options: ParsedOptions, background: boolean,
+): Promise<Served> {
   // Whoever read our log may end before we do.
   process.stderr.on('error', () => {})
-  // Whoever started us in the background has given up: so do we.
-  const orphaned = (): void => process.exit(1)
-  if (parent !== null) process.once('disconnect', orphaned)
-  try {
-    const where = resolve(mountpoint)
-    await prepareMountpoint(where)
-    const fileSystem = await fileSystemOf(source, where, args, options)
-    if (parent !== null) process.chdir('/')
-    const served = await serve({
-      source,
-      mountpoint: where,
-      fileSystem,
-      options,
-      workers: args.workers === 'auto' ? undefined : args.workers,
-      rings: args.rings,
-      demandPassthrough: args.passthrough === 'on',
-      accelerate: parseAccel(args.accel)!,
-      metrics: args.metrics === undefined ? undefined : parseMetricsAddress(args.metrics)!,
-      log: (message) => process.stderr.write(`efuse: ${message}\n`),
-    })
-    if (parent !== null) {
-      process.off('disconnect', orphaned)
-      await parent({ ready: true })
-      process.disconnect()
-    } else {
-      process.stderr.write(`efuse: serving ${source} at ${served.mountpoint}\n`)
-    }
-    process.exit(await served.ended)
-  } catch (error) {
-    if (parent === null) throw error
-    process.off('disconnect', orphaned)
-    await parent({ error: (error as Error).message, status: error instanceof Failure ? error.status : 1 })
-    process.exit(1)
-  }
+  const where = resolve(mountpoint)
+  await prepareMountpoint(where)
+  const fileSystem = await fileSystemOf(source, where, args, options)
+  if (background) process.chdir('/')
+  return serve({
+    source,
+    mountpoint: where,
+    fileSystem,
+    options,
+    workers: args.workers === 'auto' ? undefined : args.workers,
+    rings: args.rings,
+    demandPassthrough: args.passthrough === 'on',
+    accelerate: parseAccel(args.accel)!,
+    metrics: args.metrics === undefined ? undefined : parseMetricsAddress(args.metrics)!,
+    log: (message) => process.stderr.write(`efuse: ${message}\n`),
+  })
 }
 
 async function fileSystemOf(
@@ -172,30 +149,4 @@ async function stackfs(source: string, options: ParsedOptions, passthrough: bool
     if (code === undefined) throw error
     throw new Failure(`SOURCE ${source} can't be opened: ${code}`)
   }
-}
-
-// Its parent -------------------------------------------------------------------------------------
-
-async function startInBackground(mountpoint: string): Promise<void> {
-  // What can be said at once is said without starting a server.
-  resolveMountpoint(mountpoint)
-  native.closeOnExecFrom(3)
-  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
-    detached: true,
-    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-    env: { ...process.env, [BACKGROUND]: '1' },
-  })
-  const readiness = await new Promise<Readiness>((resolve, reject) => {
-    child.once('message', (message) => resolve(message as Readiness))
-    child.once('error', reject)
-    child.once('exit', (status, signal) => {
-      resolve({
-        error: `the server ended (${signal ?? `status ${status}`}) before the mount answered: try with -f to see why`,
-        status: 1,
-      })
-    })
-  })
-  if ('error' in readiness) throw new Failure(readiness.error, readiness.status)
-  child.unref()
-  if (child.connected) child.disconnect()
 }
