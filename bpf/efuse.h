@@ -14,8 +14,11 @@
  *	SEC(".struct_ops.link")
  *	struct efuse_ops my_ops = { .getattr = (void *)my_getattr, .name = "mine" };
  *
- * `efuse bpf attach MOUNTPOINT my.bpf.o` loads and attaches it. See examples/ for whole programs, and
- * kernel/README.md for what happens around them.
+ * `efuse bpf attach MOUNTPOINT my.bpf.o` loads and attaches it. See examples/ for whole programs, docs/hooks.md for the
+ * commands, and kernel/README.md for what happens around them.
+ *
+ * `efuse bpf list` shows a program's counters: its global variables in .bss (without an initial value) that are whole
+ * numbers of 4 or 8 bytes. `const volatile` variables are its knobs: `efuse bpf attach --set NAME=VALUE`.
  *
  * Hooks. A connection has each of them once. An attachment takes those that its struct efuse_ops fills, if they are
  * free (else EBUSY), and keeps them until its link is closed or detached; updating the link replaces all of its hooks

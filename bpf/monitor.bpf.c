@@ -30,6 +30,11 @@
 #include <bpf/bpf_tracing.h>
 #include "monitor.h"
 
+/* monitor_efuse.bpf.c has others. */
+#ifndef MONITOR_TRACEPOINT
+#define MONITOR_TRACEPOINT(event) "tp_btf/fuse_" #event
+#endif
+
 /* The kernel's structs, as far as they are used; where the fields are is found out when the program is loaded. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -307,7 +312,7 @@ static __always_inline void note_forgets(struct fuse_req *req, struct monitor_co
 	connection->forgets = count;
 }
 
-SEC("tp_btf/fuse_request_send")
+SEC(MONITOR_TRACEPOINT(request_send))
 int BPF_PROG(request_send, struct fuse_req *req)
 {
 	__u32 place = place_of(req);
@@ -380,7 +385,7 @@ static __always_inline __u32 reply_bytes(struct fuse_args *args)
 	return bytes;
 }
 
-SEC("tp_btf/fuse_request_end")
+SEC(MONITOR_TRACEPOINT(request_end))
 int BPF_PROG(request_end, struct fuse_req *req)
 {
 	__u32 place = place_of(req);

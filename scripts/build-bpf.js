@@ -32,10 +32,12 @@ function files(pattern) {
   return readdirSync(sources, { recursive: true }).filter((name) => pattern.test(name)).sort()
 }
 
-/** What an object is made from: any header may be in it. */
+/** What an object is made from: any header may be in it, and another source that it says. */
 function fingerprint(name, tools) {
   const hash = createHash('sha256').update(JSON.stringify([FLAGS, tools, process.arch]))
-  for (const part of [name, ...files(/\.h$/)]) hash.update(part).update(readFileSync(join(sources, part)))
+  const included = [...readFileSync(join(sources, name), 'utf8').matchAll(/^#include "(.*\.c)"$/gm)]
+    .map(([, path]) => join(dirname(name), path))
+  for (const part of [name, ...included, ...files(/\.h$/)]) hash.update(part).update(readFileSync(join(sources, part)))
   return hash.digest('hex')
 }
 

@@ -5,7 +5,7 @@
  * It fills `lookup`: the name is compared with `suffix`, and if it matches, the caller hears that there is no such
  * file, while the server is not asked. Other names pass.
  *
- *	efuse bpf attach /mnt efuse_hide.bpf.o
+ *	efuse bpf attach /mnt efuse_hide.bpf.o --set suffix=.key --set owner=1000
  *
  * `suffix` and `owner` are knobs: they are set before loading. What it shows: reading a name, and answering with an
  * error. What it does not: names still appear in listings; hiding them there takes a `readdir` hook that lists the

@@ -6,6 +6,7 @@
  */
 import { constants as osConstants } from 'node:os'
 import { BpfError } from './error.js'
+import { idOf } from './ids.js'
 import { BpfObject } from './object.js'
 import type { BpfLink } from './program.js'
 
@@ -17,6 +18,13 @@ export const HOOKS = [
   'statfs', 'read', 'write', 'begin', 'reply', 'select_queue',
 ] as const
 export type HookName = (typeof HOOKS)[number]
+
+/** Where a program's counters are: whole numbers in the one value of a map. */
+export interface CounterMap {
+  /** The map's number. */
+  map: number
+  variables: { name: string; offset: number; size: 4 | 8 }[]
+}
 
 /** An object with one struct efuse_ops. Adjust `object` (knobs, sizes of maps), then attach. */
 export class HookProgram {
@@ -77,6 +85,12 @@ export class HookProgram {
     // The link knows its connection.
     this.load(0n)
     return this.object.structOps(this.variable).replace(link)
+  }
+
+  /** Where its counters are, the global variables of .bss that are whole numbers; null if it has none. After loading. */
+  counters(): CounterMap | null {
+    const variables = this.object.counters('.bss')
+    return variables.length === 0 ? null : { map: idOf(this.object.map('.bss').fd), variables }
   }
 
   private load(token: bigint): void {

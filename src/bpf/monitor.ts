@@ -6,7 +6,7 @@
  * is attached all the time while requests are few, and for a twentieth of each second while they are many. Percentiles
  * then come from the requests of that twentieth.
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import type { CpuLoad, Flight, KernelLoad, MakerLoad, OperationLoad } from '../mount/load.js'
 import { connectionOf } from '../mount/load.js'
@@ -32,6 +32,11 @@ export interface MonitorOptions {
 export class MonitorUnavailableError extends Error {
   override readonly name = 'MonitorUnavailableError'
 }
+
+/** How the maps' 64-bit numbers are read: addresses of requests and times of day exactly. */
+const WIDE = { operations: 'number', makers: 'number', connections: 'number', flights: 'bigint', watched: 'bigint' } as const
+/** There where efuse.ko is loaded. */
+const EFUSE_TYPES = '/sys/kernel/btf/efuse'
 
 // bpf/monitor.h
 const OPCODES = 64
@@ -106,20 +111,22 @@ export class Monitor {
   private readonly processes = new Map<number, { process: number; command: string }>()
   private timer: NodeJS.Timeout | null = null
   private pause: NodeJS.Timeout | null = null
-  private sending: BpfLink | null = null
+  private sending: BpfLink[] = []
   private many = false
   private last = { requests: 0, at: 0 }
 
   private constructor(
-    private readonly object: BpfObject,
+    /** For mounts of the kernel's own FUSE, whose maps all use, and for those of efuse.ko where that is loaded. */
+    private readonly objects: readonly BpfObject[],
     private readonly limit: number,
     private readonly timing: 'auto' | 'all' | 'none',
   ) {
-    this.operations = object.map('operations', { wide: 'number' })
-    this.flights = object.map('flights')
-    this.makers = object.map('makers', { wide: 'number' })
-    this.connections = object.map('connections', { wide: 'number' })
-    this.watched = object.map('watched')
+    const [object] = objects
+    this.operations = object.map('operations', { wide: WIDE.operations })
+    this.flights = object.map('flights', { wide: WIDE.flights })
+    this.makers = object.map('makers', { wide: WIDE.makers })
+    this.connections = object.map('connections', { wide: WIDE.connections })
+    this.watched = object.map('watched', { wide: WIDE.watched })
   }
 
   /**
@@ -128,25 +135,31 @@ export class Monitor {
    */
   static async open(options: MonitorOptions = {}): Promise<Monitor> {
     const { connections = 8, flights = 4096, makers = 256, timing = 'auto' } = options
-    let object: BpfObject | null = null
+    const objects: BpfObject[] = []
     try {
-      object = await BpfObject.open(bundledObject('monitor'), { name: 'efuse_monitor' })
-      object.settings('operations').maxEntries = connections * OPCODES
-      object.settings('connections').maxEntries = connections
-      object.settings('flights').maxEntries = flights / FLIGHT_WAYS
-      object.settings('makers').maxEntries = makers / MAKER_WAYS
-      object.settings('watched').maxEntries = WATCHED
-      object.knobs.set('flights_mask', flights / FLIGHT_WAYS - 1)
-      object.knobs.set('makers_mask', makers / MAKER_WAYS - 1)
-      object.knobs.set('watched_mask', WATCHED - 1)
-      object.load()
-      // Ends first: a beginning whose end nobody saw would stay.
-      object.program('request_end').attach()
-      const monitor = new Monitor(object, connections, timing)
+      const sizes = {
+        operations: connections * OPCODES, connections, flights: flights / FLIGHT_WAYS, makers: makers / MAKER_WAYS,
+        watched: WATCHED,
+      }
+      for (const name of existsSync(EFUSE_TYPES) ? ['monitor', 'monitor_efuse'] : ['monitor']) {
+        const object = await BpfObject.open(bundledObject(name), { name: 'efuse_monitor' })
+        objects.push(object)
+        for (const [map, size] of Object.entries(sizes)) {
+          if (object === objects[0]) object.settings(map).maxEntries = size
+          else object.settings(map).reuse(objects[0].map(map, { wide: WIDE[map as keyof typeof WIDE] }))
+        }
+        object.knobs.set('flights_mask', sizes.flights - 1)
+        object.knobs.set('makers_mask', sizes.makers - 1)
+        object.knobs.set('watched_mask', sizes.watched - 1)
+        object.load()
+        // Ends first: a beginning whose end nobody saw would stay.
+        object.program('request_end').attach()
+      }
+      const monitor = new Monitor(objects, connections, timing)
       monitor.begin()
       return monitor
     } catch (error) {
-      object?.close()
+      for (const object of objects) object.close()
       throw unavailable(error)
     }
   }
@@ -161,10 +174,11 @@ export class Monitor {
   }
 
   private time(on: boolean): void {
-    if (on) this.sending ??= this.object.program('request_send').attach()
-    else {
-      this.sending?.close()
-      this.sending = null
+    if (!on) {
+      for (const link of this.sending) link.close()
+      this.sending = []
+    } else if (this.sending.length === 0) {
+      this.sending = this.objects.map((object) => object.program('request_send').attach())
     }
   }
 
@@ -370,7 +384,7 @@ export class Monitor {
   close(): void {
     if (this.timer !== null) clearInterval(this.timer)
     if (this.pause !== null) clearTimeout(this.pause)
-    this.object.close()
+    for (const object of this.objects) object.close()
   }
 
   [Symbol.dispose](): void {

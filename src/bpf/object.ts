@@ -162,6 +162,10 @@ export class StructOps {
   }
 }
 
+function isWholeNumber(codec: Codec<any>): boolean {
+  return ['bigint', 'number'].includes(typeof codec.read(new DataView(new ArrayBuffer(codec.size)), 0))
+}
+
 /** Objects that are open in this thread; closed when it ends. */
 const open = new Set<BpfObject>()
 let watching = false
@@ -300,6 +304,19 @@ export class BpfObject {
       ?? (name.startsWith('.') ? [...this.#maps.values()].find((map) => this.#section(map) === name) : undefined)
     if (found !== undefined) return found
     throw new BpfError(`${this.name}: map ${name}`, ENOENT, `there are ${[...this.#maps.keys()].join(', ') || 'none'}`)
+  }
+
+  /**
+   * The whole numbers among a section's variables (`.bss`) and where they lie in its map's value: for who reads them
+   * without this object.
+   */
+  counters(section: string): { name: string; offset: number; size: 4 | 8 }[] {
+    const map = [...this.#maps.values()].find((one) => this.#section(one) === section)
+    if (map === undefined) return []
+    return this.#types.variables(map.types.value, this.#wide).flatMap((variable) => {
+      const { name, offset, size } = variable
+      return (size === 4 || size === 8) && isWholeNumber(variable.codec) ? [{ name, offset, size }] : []
+    })
   }
 
   get mapNames(): string[] {

@@ -6,8 +6,11 @@ import {
 import { release, tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { accelerators } from '../bpf/accelerators.js'
 import { probeBpf } from '../bpf/probe.js'
 import type { Connection, FileSystem } from '../fs/filesystem.js'
+import { obstacle } from '../mount/accelerate.js'
+import { deviceOf } from '../mount/kernel-type.js'
 import { Failure } from './failure.js'
 import { table } from './table.js'
 
@@ -79,9 +82,20 @@ async function examine(): Promise<Check[]> {
     { name: 'FUSE tracepoints', ok: bpf.fuseTracepoints, needed: false,
       found: bpf.fuseTracepoints ? 'fuse_request_send, fuse_request_end' : 'none seen',
       advice: 'needs Linux 6.10, and /sys/kernel/tracing mounted to be seen' },
-    { name: 'efuse kernel module', ok: existsSync('/dev/efuse'), needed: false,
-      found: existsSync('/dev/efuse') ? '/dev/efuse' : 'not loaded', advice: 'plain FUSE is used instead' },
+    kernelModule(),
+    ...accelerators.map((accelerator): Check => {
+      const why = obstacle(accelerator)
+      return { name: `accelerator "${accelerator.name}"`, ok: why === null, needed: false,
+        found: why ?? 'can be loaded on mounts of type efuse' }
+    }),
   ]
+}
+
+function kernelModule(): Check {
+  const there = existsSync(deviceOf('efuse'))
+  return { name: 'efuse kernel module', ok: there, needed: false,
+    found: there ? deviceOf('efuse') : 'not loaded',
+    advice: 'plain FUSE is used instead; "efuse kernel build" and "efuse kernel load" as root bring it' }
 }
 
 /** The addon, and what only it can find out. */

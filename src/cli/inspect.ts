@@ -2,10 +2,11 @@
 /** `efuse list` and `efuse stat`: what is served, and what it was asked. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { percentile } from '../fs/latency.js'
-import { allServers, findServer, type ServerIdentity } from '../mount/control.js'
+import { allServers, findServer, type ControlClient, type ServerIdentity } from '../mount/control.js'
+import { NOT_ASKED_FOR, type AcceleratorReports } from '../mount/accelerate.js'
 import { connectionOf, waitingRequests, type KernelLoad, type Times } from '../mount/load.js'
 import { mounts, type MountEntry } from '../mount/mountinfo.js'
-import type { MountReport } from '../mount/report.js'
+import type { MountReport, ProgramReport } from '../mount/report.js'
 import { Failure } from './failure.js'
 import { table } from './table.js'
 import { shortNumber, shortTime } from './top-model.js'
@@ -16,6 +17,7 @@ interface Listed {
   source: string
   type: string
   pid: number
+  /** 0 for another program's. */
   workers: number
 }
 
@@ -23,7 +25,7 @@ export async function list(json: boolean): Promise<void> {
   const listed: Listed[] = []
   for (const { client } of await allServers()) {
     try {
-      const { mountpoint, source, type, workers } = await client.ask<MountReport>('report')
+      const { mountpoint, source, type, workers = 0 } = await client.ask<MountReport | ProgramReport & { workers?: 0 }>('report')
       const { pid } = await client.ask<ServerIdentity>('server')
       listed.push({ mountpoint, source, type, pid, workers })
     } catch {
@@ -78,13 +80,23 @@ export async function stat(path: string, { json, seconds }: { json: boolean; sec
     return
   }
   if ('refused' in found) throw new Failure(`${path} is another user's: ask as that user, or as root`)
-  let report: MountReport
+  const { client } = found
   try {
-    report = await found.client.ask<MountReport>('report')
+    const { program } = await client.ask<ServerIdentity>('server')
+    if (program !== undefined) return await statProgram(entry, client, json, seconds)
+    const report = await client.ask<MountReport>('report')
+    print(json ? JSON.stringify(report, null, 2) : describe(report))
   } finally {
-    found.client.close()
+    client.close()
   }
-  print(json ? JSON.stringify(report, null, 2) : describe(report))
+}
+
+/** A mount of `efuse exec`: what we see of its requests, and what its keeper knows. */
+async function statProgram(entry: MountEntry, client: ControlClient, json: boolean, seconds: number): Promise<void> {
+  const watched = await watch(entry, seconds)
+  const { program, pid, accel, accelerators, kernel } = await client.ask<ProgramReport>('report')
+  const report = { ...watched, program, pid, accel, accelerators, kernel: { ...watched.kernel, ...kernel } }
+  print(json ? JSON.stringify(report, null, 2) : describeWatched(report))
 }
 
 async function watch(entry: MountEntry, seconds: number): Promise<WatchedReport> {
@@ -116,11 +128,13 @@ function summary({ timed, nanoseconds, buckets }: Times): WatchedReport['operati
   return { timed, meanNs: Math.round(nanoseconds / timed), p50Ns: at(0.5), p99Ns: at(0.99) }
 }
 
-function describeWatched({ mountpoint, source, type, seconds, operations, kernel }: WatchedReport): string {
+function describeWatched(report: WatchedReport & Partial<ProgramReport>): string {
+  const { mountpoint, source, type, seconds, operations, kernel, program, accelerators } = report
   const facts = [
     ['mountpoint', mountpoint], ['source', source], ['type', type], ['connection', kernel.connection],
     ['waiting', kernel.waiting ?? 'not known'],
-    ['server', `another program; watched for ${seconds} s`],
+    ['server', `${program?.join(' ') ?? 'another program'}; watched for ${seconds} s`],
+    ...(accelerators === undefined ? [] : describeAccelerators(accelerators)),
   ]
   const rows = Object.entries(operations).map(([name, { count, errors, bytesIn, bytesOut, latency }]) => [
     name, count, errors, shortNumber(bytesIn), shortNumber(bytesOut),
@@ -138,7 +152,7 @@ function describe(report: MountReport): string {
     ['rings', report.rings],
     ['workers', report.workers],
     ['passthrough', report.passthrough],
-    ['accel', report.accel],
+    ...describeAccelerators(report.accelerators),
     ['protocol', kernel.protocol],
     ['connection', kernel.connection],
     ['waiting', kernel.waiting ?? 'not known'],
@@ -149,6 +163,13 @@ function describe(report: MountReport): string {
     shortTime(service?.p99Ns ?? null),
   ])
   return `${table([], facts)}\n\n${table(['OPERATION', 'COUNT', 'ERRORS', 'IN', 'OUT', 'SERVICE', 'P99'], counts)}`
+}
+
+/** A line for each, which says why one is off unless it was not asked for. */
+function describeAccelerators(accelerators: AcceleratorReports): [string, string][] {
+  const asked = Object.entries(accelerators).filter(([, { state, why }]) => state === 'on' || why !== NOT_ASKED_FOR)
+  if (asked.length === 0) return [['accel', 'off']]
+  return asked.map(([name, { state, why }]) => [`accel ${name}`, state === 'on' ? 'on' : `off: ${why}`])
 }
 
 function print(text: string): void {

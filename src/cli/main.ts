@@ -2,6 +2,8 @@
 /** The command line: `efuse COMMAND ...`, or `efuse SOURCE MOUNTPOINT -o ...` as mount(8) calls it. */
 import { release } from 'node:os'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { AttachArguments } from './bpf.js'
+import type { ExecArguments } from './exec.js'
 import { EXIT_USAGE, Failure } from './failure.js'
 import type { BuildOptions } from './kernel.js'
 import type { MountArguments } from './mount.js'
@@ -34,6 +36,8 @@ function build(): Command {
     .showSuggestionAfterError(false)
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'efuse: ')) })
     .helpCommand(false)
+    // What stands behind `--` is another program's.
+    .enablePositionalOptions()
 
   program.command('mount', { isDefault: false })
     .description('serve SOURCE at MOUNTPOINT; returns when it answers')
@@ -96,6 +100,44 @@ function build(): Command {
       await (await import('./doctor.js')).doctor(options)
     })
 
+  program.command('exec')
+    .description('run an unmodified libfuse 3 program on a mount of type efuse; {} or MOUNTPOINT in its arguments is where')
+    .usage('[options] MOUNTPOINT -- PROGRAM ARGS...')
+    .argument('MOUNTPOINT', 'an existing directory or file')
+    .argument('PROGRAM', 'the program, in the foreground or not')
+    .argument('[ARGS...]', "its arguments; {} or MOUNTPOINT stands where it takes its mountpoint")
+    .option('-o, --options <list>', 'mount options that are the kernel\'s; others go to the program', again, [])
+    .option('--accel <kinds>', 'auto, off, or any of metadata,data,balance', 'auto')
+    .action(async (mountpoint: string, name: string, args: string[], options: ExecArguments) => {
+      await (await import('./exec.js')).execCommand(mountpoint, name, args, options)
+    })
+
+  const bpf = program.command('bpf').description('your own BPF programs on a mount of type efuse: attach|detach|list')
+  bpf.command('attach')
+    .description('load an object and attach its hooks, until it is detached or unmounted')
+    .argument('MOUNTPOINT')
+    .argument('OBJECT', 'a compiled program with a struct efuse_ops, such as hide.bpf.o')
+    .option('--replace', 'in place of what is attached under its name, in one step', false)
+    .option('--set <name=value>', "sets one of the program's knobs", again, [])
+    .option('--verbose', "show the verifier's whole log when it is refused", false)
+    .action(async (mountpoint: string, object: string, options: AttachArguments) => {
+      await (await import('./bpf.js')).attach(mountpoint, object, options)
+    })
+  bpf.command('detach')
+    .description('detach by name, or all')
+    .argument('MOUNTPOINT')
+    .argument('[NAME]', "an attachment's name, or the object that was attached")
+    .action(async (mountpoint: string, name: string | undefined) => {
+      await (await import('./bpf.js')).detach(mountpoint, name)
+    })
+  bpf.command('list')
+    .description('what is attached: hooks, owner, counters')
+    .argument('MOUNTPOINT')
+    .option('--json', 'as JSON', false)
+    .action(async (mountpoint: string, options: { json: boolean }) => {
+      await (await import('./bpf.js')).list(mountpoint, options.json)
+    })
+
   const kernel = program.command('kernel').description('the kernel module efuse.ko: build|load|unload|status')
   kernel.command('build')
     .description('build it for a kernel, whose headers and source (linux-source) are installed')
@@ -122,7 +164,7 @@ function build(): Command {
     })
 
   // Settings made on the program are taken over by commands that exist by then only in part.
-  for (const command of [...program.commands, ...kernel.commands]) command.copyInheritedSettings(program)
+  for (const command of [...program.commands, ...kernel.commands, ...bpf.commands]) command.copyInheritedSettings(program)
   return program
 }
 

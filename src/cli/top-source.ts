@@ -86,7 +86,9 @@ export class LoadSource {
       // One that was started by an older version says less.
       const load = await client.ask<ServerLoad>('load')
       return { ...load, answered: load.answered ?? {} }
-    } catch {
+    } catch (error) {
+      // Another program serves it, under `efuse exec`: nobody has counts.
+      if ((error as NodeJS.ErrnoException).code === 'ENOTSUP') this.foreign.add(id)
       client.close()
       this.clients.delete(device)
       return null

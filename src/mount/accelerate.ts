@@ -30,6 +30,8 @@ export interface AcceleratorReport {
 
 export type AcceleratorReports = Record<AcceleratorName, AcceleratorReport>
 
+export const NOT_ASKED_FOR = 'not asked for'
+
 const OBJECTS = new URL('../../bpf/', import.meta.url)
 
 function all(wish: Wish): Wishes {
@@ -70,6 +72,7 @@ export function obstacle({ object }: Accelerator, type: KernelType = existsSync(
       : 'the efuse kernel module is not loaded: run "efuse kernel build" and "efuse kernel load"'
   }
   if (!probeBpf().btf) return 'this kernel has no type information (CONFIG_DEBUG_INFO_BTF)'
+  if (!existsSync('/sys/kernel/btf/efuse')) return 'the efuse kernel module has no type information: build it with pahole installed'
   return null
 }
 
@@ -93,7 +96,7 @@ export class Accelerators {
 
   private constructor(wishes: Wishes) {
     this.reports = Object.fromEntries(ACCELERATOR_NAMES.map((name) =>
-      [name, { state: 'off', why: wishes[name] === 'off' ? 'not asked for' : null }])) as AcceleratorReports
+      [name, { state: 'off', why: wishes[name] === 'off' ? NOT_ASKED_FOR : null }])) as AcceleratorReports
   }
 
   /**

@@ -88,6 +88,11 @@ export class Attachment {
     }
   }
 
+  /** Leaves the device to others who have it: when they close it, the connection ends. */
+  handOver(): void {
+    this.closeDevice()
+  }
+
   /** Closes what was kept for the mount. */
   release(): void {
     this.closeDevice()

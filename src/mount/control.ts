@@ -12,7 +12,7 @@ import { createInterface } from 'node:readline'
 import { once } from 'node:events'
 import type { Handover, Hooks } from './hooks.js'
 import type { ServerLoad } from './load.js'
-import type { MountReport } from './report.js'
+import type { MountReport, ProgramReport } from './report.js'
 
 /** How long a server may take to answer, milliseconds. */
 const ANSWER_TIMEOUT = 3000
@@ -23,13 +23,15 @@ export interface ServerIdentity {
   pid: number
   /** Whether the process ends when the mount does: one made by `efuse mount` does. */
   exits: boolean
+  /** The program that serves a mount of `efuse exec`; its pid is that of the process beside it. */
+  program?: string
 }
 
 /** What a mount's control socket can be asked for. */
 export interface ControlCommands {
-  report(): MountReport | Promise<MountReport>
-  /** All counters, for who watches them change. */
-  load(): ServerLoad
+  report(): MountReport | ProgramReport
+  /** All counters, for who watches them change; another program's server tells none. */
+  load?(): ServerLoad
   server: ServerIdentity
   /** Ends the server without delay: who uses the mount gets errors. */
   abort?(): void
@@ -170,8 +172,9 @@ async function reply(line: string, commands: ControlCommands): Promise<object> {
     const { command, ...parameters } = JSON.parse(line) as { command?: unknown }
     switch (command) {
       case 'report':
-        return { result: await commands.report() }
+        return { result: commands.report() }
       case 'load':
+        if (commands.load === undefined) return { error: 'another program serves this mount', code: 'ENOTSUP' }
         return { result: commands.load() }
       case 'server':
         return { result: commands.server }

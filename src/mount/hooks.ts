@@ -8,7 +8,7 @@
  */
 import { constants as os } from 'node:os'
 import { getSystemErrorName } from 'node:util'
-import { HOOKS, type HookName } from '../bpf/hooks.js'
+import { HOOKS, type CounterMap, type HookName } from '../bpf/hooks.js'
 import { HeldLink, mapById } from '../bpf/ids.js'
 import type { BpfMap } from '../bpf/map.js'
 import * as native from '../native.js'
@@ -36,13 +36,6 @@ export interface AttachmentReport {
   link: number | null
   /** The program's counters by name: its global variables. */
   counters: Record<string, number>
-}
-
-/** Where a program's counters are: whole numbers in the one value of a map. */
-export interface CounterMap {
-  /** The map's number. */
-  map: number
-  variables: { name: string; offset: number; size: 4 | 8 }[]
 }
 
 /** An attachment that its maker hands over. */

@@ -8,6 +8,7 @@ import { FuseInitFlag } from '../protocol/constants.js'
 import { FUSE_KERNEL_VERSION } from '../protocol/constants.js'
 import type { AcceleratorReports, Accelerators } from './accelerate.js'
 import { connectionOf, waitingRequests } from './load.js'
+import type { MountEntry } from './mountinfo.js'
 
 /** What the kernel has to do with a mount. */
 export interface KernelReport {
@@ -60,6 +61,31 @@ export interface MountReport {
   /** What the server says beside. */
   server: ServerGauges
   kernel: KernelReport
+}
+
+/** What is known of a mount that another program serves, under `efuse exec`. */
+export interface ProgramReport {
+  mountpoint: string
+  source: string
+  type: string
+  /** The program with its arguments. */
+  program: string[]
+  /** Of the process that was started, which may have left another one in the background; null before. */
+  pid: number | null
+  accel: string
+  accelerators: AcceleratorReports
+  kernel: Pick<KernelReport, 'connection' | 'waiting' | 'answered'>
+}
+
+export function programReport(
+  { mountpoint, source, type, device }: MountEntry, program: string[], pid: number | null, accelerators: Accelerators | null,
+): ProgramReport {
+  return {
+    mountpoint, source, type, program, pid, ...accelReport(accelerators),
+    kernel: {
+      connection: connectionOf(device), waiting: waitingRequests(device), answered: accelerators?.answered() ?? {},
+    },
+  }
 }
 
 /** What accelerators do for a mount. @param accelerators null before they were loaded */
