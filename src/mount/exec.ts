@@ -67,6 +67,8 @@ class ProgramRun {
   readonly ended: Promise<number>
   private resolveEnded!: (status: number) => void
   private child: ChildProcess | null = null
+  /** Ends when the last process ends that has the program's descriptors. */
+  private lifeline: Readable | null = null
   /** The program's, once that has ended. */
   private status: number | null = null
   private hooks: Hooks | null = null
@@ -119,8 +121,8 @@ class ProgramRun {
       // One that was killed, or has failed, has not gone into the background, whatever its children hold.
       if (this.status !== 0) void this.end(true)
     })
-    const lifeline = child.stdio[LIFELINE] as Readable
-    lifeline.on('error', () => {}).resume().once('close', () => {
+    this.lifeline = child.stdio[LIFELINE] as Readable
+    this.lifeline.on('error', () => {}).resume().once('close', () => {
       if (child.exitCode !== null || child.signalCode !== null) void this.end(false)
       // A program that closes what it does not know lives on without it.
       else child.once('exit', () => void this.end(false))
@@ -156,6 +158,8 @@ class ProgramRun {
     await this.control?.close()
     this.accelerators?.close()
     this.hooks?.close()
+    // Who still has the other end, a child that the program has left, is not waited for.
+    this.lifeline?.destroy()
     this.forgetExit()
     for (const signal of SIGNALS) process.off(signal, this.onSignal)
     this.resolveEnded(this.status ?? 1)

@@ -148,6 +148,7 @@ await t.test('who may not', async (t) => {
     const program = await HookProgram.open('${TALLY}')
     try { program.attach(${token}n); console.log('attached') } catch (error) { console.log(error.code) }`
   t.equal((await as(attempt)).stdout.trim(), 'EPERM', 'an unprivileged user may not load')
+  await run('chmod', ['666', '/dev/efuse'])
   // Root of a user namespace can mount type efuse, and has its own connection's tokens; it may not load either.
   const own = join(directory, 'own')
   const inNamespace = `import { MemFS, mount } from '${ROOT}/dist/src/index.js'
