@@ -86,7 +86,7 @@ async function examine(): Promise<Check[]> {
     ...accelerators.map((accelerator): Check => {
       const why = obstacle(accelerator)
       return { name: `accelerator "${accelerator.name}"`, ok: why === null, needed: false,
-        found: why ?? 'can be loaded on mounts of type efuse' }
+        found: why === null ? 'can be loaded on mounts of type efuse' : 'can\'t be loaded', advice: why ?? undefined }
     }),
   ]
 }

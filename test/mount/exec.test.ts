@@ -58,8 +58,8 @@ t.test('without efuse.ko', { skip: TYPE === 'efuse' ? 'it is loaded' : false }, 
   t.equal(procMounts(mountpoint), null)
   t.strictSame(processesOf(directory), [])
 
-  const { checks } = JSON.parse((await efuse('doctor', '--json')).stdout) as { checks: { name: string; ok: boolean; found: string }[] }
+  const { checks } = JSON.parse((await efuse('doctor', '--json')).stdout) as { checks: { name: string; ok: boolean; advice: string }[] }
   const said = checks.filter(({ name }) => /accelerator/.test(name))
   t.strictSame(said.map(({ name }) => name), ['accelerator "metadata"', 'accelerator "data"', 'accelerator "balance"'])
-  for (const { ok, found } of said) t.match({ ok, found }, { ok: false, found: /bpf\.o|efuse kernel/ })
+  for (const { ok, advice } of said) t.match({ ok, advice }, { ok: false, advice: /bpf\.o|efuse kernel/ })
 })
