@@ -42,8 +42,6 @@ rm -rf "$1"/var/lib/apt/lists/*
 
 /** What nobody reads in a guest. */
 const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*', '/usr/share/info/*']
-/** libfuse's example file systems, which `efuse exec` is tested with. */
-const included = ['/usr/share/doc/libfuse3-dev/examples/*']
 
 /** Lines of a sources.list: the suites, by the machine's own mirror and keys. */
 function sources() {
@@ -62,7 +60,7 @@ function downloadOptions() {
 /** Makes the root, or finds it in the cache. @returns {Promise<{ path: string, kernel: string }>} */
 export async function root() {
   const packages = [...toBuild, ...inGuest]
-  const folder = await cached('root', [...SUITES, FLAVOUR, ...packages, ...excluded, ...included, installKernel], async (folder) => {
+  const folder = await cached('root', [...SUITES, FLAVOUR, ...packages, ...excluded, installKernel], async (folder) => {
     if (!provide('lab')) throw new Error('the lab needs the programs named above')
     progress(`making a Debian 13 root with ${packages.length} packages; about two minutes`)
     const options = ['APT::Install-Recommends "false"', ...downloadOptions()]
@@ -71,7 +69,6 @@ export async function root() {
       '--mount', '--propagation', 'private', 'mmdebstrap', '--mode=root', '--variant=apt',
       ...options.map((option) => `--aptopt=${option}`),
       ...excluded.map((path) => `--dpkgopt=path-exclude=${path}`),
-      ...included.map((path) => `--dpkgopt=path-include=${path}`),
       `--include=${packages.join(',')}`,
       `--customize-hook=${installKernel}`,
       SUITES[0], join(folder, 'tree'), '-',

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /** Guests for the tests: commands run by lab/run, and test programs that run in a guest and count as subtests here. */
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -37,9 +37,8 @@ export function lab(...args: readonly string[]): Promise<Outcome> {
 }
 
 /** A directory of this test's own. */
-export function temporary(t: Test, parent = '/var/tmp'): string {
-  mkdirSync(parent, { recursive: true })
-  const path = mkdtempSync(join(parent, 'efuse-kernel-test-'))
+export function temporary(t: Test): string {
+  const path = mkdtempSync('/var/tmp/efuse-kernel-test-')
   t.teardown(() => rmSync(path, { recursive: true, force: true }))
   return path
 }
