@@ -69,7 +69,6 @@ struct fuse_iqueue {
 struct fuse_conn {
 	struct fuse_iqueue iq;
 	unsigned int max_background;
-	unsigned int congestion_threshold;
 	unsigned int num_background;
 	unsigned int active_background;
 	__u32 dev;
@@ -95,7 +94,6 @@ struct fuse_req {
 struct fuse_chan {
 	struct fuse_iqueue iq;
 	unsigned int max_background;
-	unsigned int congestion_threshold;
 	unsigned int num_background;
 	unsigned int active_background;
 	struct fuse_conn *conn;
@@ -278,14 +276,12 @@ static __always_inline void note_background(struct fuse_req *req, struct monitor
 		connection->background = chan->num_background - ending;
 		connection->active = chan->active_background - ending;
 		connection->max_background = chan->max_background;
-		connection->congestion_threshold = chan->congestion_threshold;
 	} else {
 		struct fuse_conn *conn = req->fm->fc;
 
 		connection->background = conn->num_background - ending;
 		connection->active = conn->active_background - ending;
 		connection->max_background = conn->max_background;
-		connection->congestion_threshold = conn->congestion_threshold;
 	}
 }
 

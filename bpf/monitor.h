@@ -78,7 +78,6 @@ struct monitor_connection {
 	__u32 background;	/* background requests, those that wait for their turn included */
 	__u32 active;		/* of those, the ones that the server may take (over /dev/fuse) */
 	__u32 max_background;
-	__u32 congestion_threshold;
 	__u32 forgets;		/* FORGETs that wait for the server, counted up to MONITOR_FORGETS */
 	__u32 untimed;		/* requests that were not timed because their set of `flights` was full */
 	__u64 forgets_seen;	/* when they were counted */

@@ -12,5 +12,6 @@
 #define fuse_iqueue efuse_fs_fuse_iqueue
 #define fuse_mount efuse_fs_fuse_mount
 #define fuse_req efuse_fs_fuse_req
+#define fuse_req_flag efuse_fs_fuse_req_flag
 #define fuse_req___chan efuse_fs_fuse_req___chan
 #include "monitor.bpf.c"

@@ -313,6 +313,8 @@ const Info* FindInfo(int fd, int* error) {
   char kind[128];
   *error = KindOf(fd, kind, sizeof kind);
   if (*error != 0) return nullptr;
+  // The kernel spells it otherwise when a link is opened by its number or its pin.
+  if (strcmp(kind, "bpf-link") == 0) strcpy(kind, "bpf_link");
   const bool link = strcmp(kind, "bpf_link") == 0;
   uint32_t type = 0;
   if (link) {

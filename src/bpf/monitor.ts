@@ -94,7 +94,6 @@ interface ConnectionValue {
   background: number
   active: number
   max_background: number
-  congestion_threshold: number
   forgets: number
   untimed: number
   forgets_seen: number
@@ -254,7 +253,7 @@ export class Monitor {
       this.operations.set(key, cpus.map(({ buckets, ...rest }) => ({ ...rest, ...none, buckets: buckets.map(() => 0) })))
     }
     this.connections.set(place, {
-      background: 0, active: 0, max_background: 0, congestion_threshold: 0, forgets: 0, untimed: 0, forgets_seen: 0,
+      background: 0, active: 0, max_background: 0, forgets: 0, untimed: 0, forgets_seen: 0,
     })
   }
 

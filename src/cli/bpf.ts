@@ -3,7 +3,7 @@
  * `efuse bpf attach|detach|list`: people's own programs on the hooks of a mount of type efuse.
  *
  * This process loads the program, so that the kernel judges its caller's right to do so; the mount's server gives the
- * token before, and holds the link afterwards (src/mount/hooks.ts).
+ * token before, and holds the link afterwards (src/mount/hooks.ts). Each command returns what it has to say.
  */
 import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
@@ -28,7 +28,7 @@ export interface AttachArguments {
   verbose: boolean
 }
 
-export async function attach(mountpoint: string, path: string, args: AttachArguments): Promise<void> {
+export async function attach(mountpoint: string, path: string, args: AttachArguments): Promise<string> {
   using server = await serverOf(mountpoint)
   const program = await open(path)
   try {
@@ -44,7 +44,7 @@ export async function attach(mountpoint: string, path: string, args: AttachArgum
       link: idOf(link.fd), name: program.name, owner: userInfo().username, object: resolve(path), counters: program.counters(),
     }
     await server.client.ask('adopt', handover)
-    process.stdout.write(`${same === undefined ? 'attached' : 'replaced'} ${program.name}: ${program.hooks.join(', ')}\n`)
+    return `${same === undefined ? 'attached' : 'replaced'} ${program.name}: ${program.hooks.join(', ')}\n`
   } finally {
     program.close()
   }
@@ -112,11 +112,11 @@ function valueLike(model: unknown, text: string): string | bigint | boolean {
 }
 
 /** @param what a name, or the object that was attached; without it: all */
-export async function detach(mountpoint: string, what: string | undefined): Promise<void> {
+export async function detach(mountpoint: string, what?: string): Promise<string> {
   using server = await serverOf(mountpoint)
   const name = what === undefined ? undefined : await nameOf(what, await server.client.ask<AttachmentReport[]>('hooks'))
   const names = await server.client.ask<string[]>('detach', { name })
-  for (const one of names) process.stdout.write(`detached ${one}\n`)
+  return names.map((one) => `detached ${one}\n`).join('')
 }
 
 /** Which attachment is meant by a name or by an object's path. */
@@ -130,19 +130,16 @@ async function nameOf(what: string, attached: readonly AttachmentReport[]): Prom
   return program.name
 }
 
-export async function list(mountpoint: string, json: boolean): Promise<void> {
+export async function list(mountpoint: string, json: boolean): Promise<string> {
   using server = await serverOf(mountpoint)
   const attached = await server.client.ask<AttachmentReport[]>('hooks')
-  if (json) {
-    process.stdout.write(`${JSON.stringify(attached, null, 2)}\n`)
-    return
-  }
-  if (attached.length === 0) return
-  process.stdout.write(`${table(['NAME', 'HOOKS', 'OWNER', 'SINCE', 'COUNTERS'], attached.map(
+  if (json) return `${JSON.stringify(attached, null, 2)}\n`
+  if (attached.length === 0) return ''
+  return `${table(['NAME', 'HOOKS', 'OWNER', 'SINCE', 'COUNTERS'], attached.map(
     ({ name, hooks, owner, since, counters }) => [
       name, hooks.join(','), owner ?? 'another program', since === null ? '-' : localTime(since),
       Object.entries(counters).map(([counter, value]) => `${counter}=${value}`).join(' '),
-    ]))}\n`)
+    ]))}\n`
 }
 
 function localTime(iso: string): string {

@@ -121,21 +121,21 @@ function build(): Command {
     .option('--set <name=value>', "sets one of the program's knobs", again, [])
     .option('--verbose', "show the verifier's whole log when it is refused", false)
     .action(async (mountpoint: string, object: string, options: AttachArguments) => {
-      await (await import('./bpf.js')).attach(mountpoint, object, options)
+      process.stdout.write(await (await import('./bpf.js')).attach(mountpoint, object, options))
     })
   bpf.command('detach')
     .description('detach by name, or all')
     .argument('MOUNTPOINT')
     .argument('[NAME]', "an attachment's name, or the object that was attached")
     .action(async (mountpoint: string, name: string | undefined) => {
-      await (await import('./bpf.js')).detach(mountpoint, name)
+      process.stdout.write(await (await import('./bpf.js')).detach(mountpoint, name))
     })
   bpf.command('list')
     .description('what is attached: hooks, owner, counters')
     .argument('MOUNTPOINT')
     .option('--json', 'as JSON', false)
     .action(async (mountpoint: string, options: { json: boolean }) => {
-      await (await import('./bpf.js')).list(mountpoint, options.json)
+      process.stdout.write(await (await import('./bpf.js')).list(mountpoint, options.json))
     })
 
   const kernel = program.command('kernel').description('the kernel module efuse.ko: build|load|unload|status')

@@ -4,6 +4,7 @@ import { test, type Test } from 'tap'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { BpfObject } from '../../src/bpf/index.js'
+import { HeldLink, idOf, mapById } from '../../src/bpf/ids.js'
 import { objectPath, unavailable } from './objects.js'
 
 const skip = unavailable()
@@ -87,6 +88,33 @@ test('another object takes the place of one that is attached', { skip }, async (
   t.ok(after.globals.get<bigint>('acknowledged') > 10n, 'within one object too')
   again.close()
   t.equal(known('efuse_test'), false)
+})
+
+test('a link and a map are opened by their numbers, and outlive who made them', { skip }, async (t) => {
+  const object = await loaded(t)
+  const link = object.structOps('counting').attach()
+  const [linkId, mapId] = [idOf(link.fd), idOf(object.map('.bss').fd)]
+  const held = HeldLink.byId(linkId)
+  t.equal(idOf(held.fd), linkId)
+  const opened = object.counters('.bss').find(({ name }) => name === 'opened')!
+  t.match(opened, { size: 8, offset: Number })
+  t.notOk(object.counters('.bss').some(({ size }) => size > 8))
+  using map = mapById(mapId)
+  object.close()
+  t.equal(known('efuse_test'), true, 'still attached')
+  transfer('efuse_test')
+  const bytes = map.peekBytes(0)!
+  t.equal(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(opened.offset, true), 1n, 'its counters can be read')
+  held.detach()
+  t.equal(known('efuse_test'), false)
+  held.close()
+  t.throws(() => HeldLink.byId(linkId), { code: 'ENOENT' })
+
+  const again = await loaded(t)
+  const attached = again.structOps('counting').attach()
+  const other = HeldLink.byId(idOf(attached.fd))
+  other.detach()
+  t.equal(known('efuse_test'), false, 'detached, although its maker still has the link')
 })
 
 test('one without a link is detached all the same', { skip }, async (t) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /** Guests for the tests: commands run by lab/run, and test programs that run in a guest and count as subtests here. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -41,6 +41,11 @@ export function temporary(t: Test): string {
   const path = mkdtempSync('/var/tmp/efuse-kernel-test-')
   t.teardown(() => rmSync(path, { recursive: true, force: true }))
   return path
+}
+
+/** A folder with libfuse's example file systems, compiled for the guest. */
+export function examples(): string {
+  return execFileSync(process.execPath, [join(ROOT, 'lab/examples.js')], { encoding: 'utf8', timeout: 600_000 }).trim()
 }
 
 export interface GuestOptions {

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MemFS, mount } from '../../../src/index.js'
 import type { AttachmentReport } from '../../../src/mount/hooks.js'
+import { attach, detach, list } from '../../../src/cli/bpf.js'
+import { umount } from '../../../src/cli/umount.js'
 import { efuse, place, ROOT, run, type Place, type Result } from '../../mount/support.js'
 import { until } from './wait.js'
 
@@ -31,8 +33,23 @@ async function mounted(t: Test): Promise<Place> {
   return at
 }
 
+/** `efuse bpf ...`, in this process: starting Node takes seconds here. The first test has the command itself. */
+async function bpf(command: 'attach' | 'detach' | 'list', mountpoint: string, ...words: string[]): Promise<Result> {
+  const given = (name: string): string[] => words.filter((_, index) => words[index - 1] === name)
+  const [operand] = words
+  try {
+    const stdout = command === 'attach'
+      ? await attach(mountpoint, operand, { replace: words.includes('--replace'), set: given('--set'), verbose: false })
+      : command === 'detach' ? await detach(mountpoint, operand) : await list(mountpoint, operand === '--json')
+    return { status: 0, stdout, stderr: '' }
+  } catch (error) {
+    const { message, status = 1 } = error as Error & { status?: number }
+    return { status, stdout: '', stderr: `efuse: ${message}\n` }
+  }
+}
+
 async function listed(mountpoint: string): Promise<AttachmentReport[]> {
-  return JSON.parse((await efuse('bpf', 'list', mountpoint, '--json')).stdout)
+  return JSON.parse((await bpf('list', mountpoint, '--json')).stdout)
 }
 
 function refused(t: Test, { status, stdout, stderr }: Result, why: RegExp, expected = 1): void {
@@ -62,70 +79,70 @@ await t.test('attached, listed, detached', async (t) => {
   t.ok(report.counters.hidden > 0, `it counts: ${report.counters.hidden}`)
   t.match((await efuse('bpf', 'list', mountpoint)).stdout, /^NAME .*\nhide +lookup +root +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +hidden=\d+\n$/)
 
-  t.match(await efuse('bpf', 'attach', mountpoint, COUNT), { status: 0, stdout: 'attached count: begin, reply\n' }, 'another beside it')
+  t.match(await bpf('attach', mountpoint, COUNT), { status: 0, stdout: 'attached count: begin, reply\n' }, 'another beside it')
   t.strictSame((await listed(mountpoint)).map(({ name }) => name).sort(), ['count', 'hide'])
-  t.match(await efuse('bpf', 'detach', mountpoint, 'hide'), { status: 0, stdout: 'detached hide\n' })
+  t.match(await bpf('detach', mountpoint, 'hide'), { status: 0, stdout: 'detached hide\n' })
   t.equal((await run('setpriv', [`--reuid=${NOBODY}`, '--clear-groups', 'cat', secret])).stdout, 'secret', 'no longer hidden')
-  t.match(await efuse('bpf', 'detach', mountpoint, COUNT), { status: 0, stdout: 'detached count\n' }, 'by its object')
+  t.match(await bpf('detach', mountpoint, COUNT), { status: 0, stdout: 'detached count\n' }, 'by its object')
 
-  t.match(await efuse('bpf', 'attach', mountpoint, HIDE, '--set', 'suffix=lain', '--set', 'owner=4242'), { status: 0 }, 'with knobs')
+  t.match(await bpf('attach', mountpoint, HIDE, '--set', 'suffix=lain', '--set', 'owner=4242'), { status: 0 }, 'with knobs')
   t.not((await run('cat', [join(mountpoint, 'plain')])).status, 0)
-  t.match(await efuse('bpf', 'attach', mountpoint, TALLY), { status: 0 })
-  t.match(await efuse('bpf', 'detach', mountpoint), { status: 0, stdout: /^detached \w+\ndetached \w+\n$/ }, 'all')
+  t.match(await bpf('attach', mountpoint, TALLY), { status: 0 })
+  t.match(await bpf('detach', mountpoint), { status: 0, stdout: /^detached \w+\ndetached \w+\n$/ }, 'all')
   t.strictSame(await listed(mountpoint), [])
-  t.match(await efuse('umount', mountpoint), { status: 0 })
+  await umount(mountpoint, false)
 })
 
 await t.test('what can\'t be attached', async (t) => {
   const { directory, mountpoint } = await mounted(t)
-  t.match(await efuse('bpf', 'attach', mountpoint, HIDE), { status: 0 })
-  refused(t, await efuse('bpf', 'attach', mountpoint, PASS),
+  t.match(await bpf('attach', mountpoint, HIDE), { status: 0 })
+  refused(t, await bpf('attach', mountpoint, PASS),
     new RegExp(`the hook lookup is taken by "hide": .*efuse bpf detach ${mountpoint} hide`))
-  refused(t, await efuse('bpf', 'attach', mountpoint, HIDE), /"hide" is attached .* already: use --replace/)
-  refused(t, await efuse('bpf', 'attach', mountpoint, join(directory, 'absent.bpf.o')), /does not exist/)
+  refused(t, await bpf('attach', mountpoint, HIDE), /"hide" is attached .* already: use --replace/)
+  refused(t, await bpf('attach', mountpoint, join(directory, 'absent.bpf.o')), /does not exist/)
   writeFileSync(join(directory, 'text.bpf.o'), 'no object')
-  refused(t, await efuse('bpf', 'attach', mountpoint, join(directory, 'text.bpf.o')), /text.bpf.o can't be attached/)
-  refused(t, await efuse('bpf', 'attach', mountpoint, NOT_OURS), /it has no struct efuse_ops/)
-  refused(t, await efuse('bpf', 'detach', mountpoint, 'nothing'), /nothing named "nothing" is attached \(there is hide\)/)
-  refused(t, await efuse('bpf', 'attach', mountpoint, TALLY, '--set', 'speed=9'), /knobs are/, 2)
-  t.match(await efuse('bpf', 'detach', mountpoint), { status: 0 })
-  refused(t, await efuse('bpf', 'attach', mountpoint, REFUSED), /can't be attached.*--verbose/)
+  refused(t, await bpf('attach', mountpoint, join(directory, 'text.bpf.o')), /text.bpf.o can't be attached/)
+  refused(t, await bpf('attach', mountpoint, NOT_OURS), /it has no struct efuse_ops/)
+  refused(t, await bpf('detach', mountpoint, 'nothing'), /nothing named "nothing" is attached \(there is hide\)/)
+  refused(t, await bpf('attach', mountpoint, TALLY, '--set', 'speed=9'), /knobs are/, 2)
+  t.match(await bpf('detach', mountpoint), { status: 0 })
+  refused(t, await bpf('attach', mountpoint, REFUSED), /can't be attached.*--verbose/)
   const { stderr } = await efuse('bpf', 'attach', mountpoint, REFUSED, '--verbose')
   t.ok(stderr.split('\n').length > 5, 'the verifier\'s log')
   t.strictSame(await listed(mountpoint), [], 'nothing is left of it')
-  t.match(await efuse('umount', mountpoint), { status: 0 })
+  await umount(mountpoint, false)
 })
 
 await t.test('replaced while requests fly', async (t) => {
   const { mountpoint } = await mounted(t)
-  t.match(await efuse('bpf', 'attach', mountpoint, TALLY, '--replace'), { status: 0, stdout: /^attached tally/ }, 'nothing to replace')
+  t.match(await bpf('attach', mountpoint, TALLY, '--replace'), { status: 0, stdout: /^attached tally/ }, 'nothing to replace')
   const load = run('sh', ['-c', `cd ${mountpoint}; i=0; while [ ! -e stop ]; do cat plain > /dev/null || exit 1; done`])
   const [before] = await listed(mountpoint)
-  t.match(await efuse('bpf', 'attach', mountpoint, SUCCESSOR, '--replace'), { status: 0, stdout: 'replaced tally: lookup, begin\n' })
+  t.match(await bpf('attach', mountpoint, SUCCESSOR, '--replace'), { status: 0, stdout: 'replaced tally: lookup, begin\n' })
   t.ok(await until(async () => (await listed(mountpoint))[0].counters.lookups > 0), 'the successor counts')
   const [after] = await listed(mountpoint)
   t.equal(after.link, before.link, 'in the same place')
   t.strictSame(after.hooks, ['lookup', 'begin'], 'on its own hooks')
-  t.match(await efuse('bpf', 'attach', mountpoint, TALLY, '--replace'), { status: 0 }, 'and back')
+  t.match(await bpf('attach', mountpoint, TALLY, '--replace'), { status: 0 }, 'and back')
   writeFileSync(join(mountpoint, 'stop'), '')
   t.equal((await load).status, 0, 'nobody got an error')
-  t.match(await efuse('bpf', 'detach', mountpoint, 'tally'), { status: 0 })
-  t.match(await efuse('umount', mountpoint), { status: 0 })
+  t.match(await bpf('detach', mountpoint, 'tally'), { status: 0 })
+  await umount(mountpoint, false)
 })
 
 await t.test('attachments end with the mount, and with its server', async (t) => {
   const one = await mounted(t)
-  t.match(await efuse('bpf', 'attach', one.mountpoint, PASS), { status: 0 })
-  t.match(await efuse('umount', one.mountpoint), { status: 0 })
+  t.match(await bpf('attach', one.mountpoint, PASS), { status: 0 })
+  await umount(one.mountpoint, false)
   t.ok(await released(), 'unmounted: nobody uses the module')
 
   const { mountpoint } = await mounted(t)
-  t.match(await efuse('bpf', 'attach', mountpoint, PASS), { status: 0 })
+  t.match(await bpf('attach', mountpoint, PASS), { status: 0 })
   const [{ pid }] = JSON.parse((await efuse('list', '--json')).stdout) as { pid: number }[]
   process.kill(pid, 'SIGKILL')
   t.ok(await until(async () => (await run('timeout', ['10', 'ls', mountpoint])).status !== 0))
-  refused(t, await efuse('bpf', 'list', mountpoint), /no eFuse server/)
-  t.match(await efuse('umount', mountpoint), { status: 0 })
+  refused(t, await bpf('list', mountpoint), /no eFuse server/)
+  await umount(mountpoint, false)
   t.ok(await released(), 'killed: nobody uses the module')
 })
 
@@ -165,13 +182,13 @@ await t.test('who may not', async (t) => {
   t.equal(elsewhere.stdout.trim(), 'EPERM', `another mount's owner, ${elsewhere.stderr}`)
   t.strictSame(await listed(mountpoint), [], 'nothing is attached')
   if (found !== null && 'client' in found) found.client.close()
-  t.match(await efuse('umount', mountpoint), { status: 0 })
+  await umount(mountpoint, false)
 })
 
 await t.test('a program\'s own mount', async (t) => {
   const { mountpoint } = place(t)
   const mounted = await mount(new MemFS(), mountpoint, { type: 'efuse' })
-  t.match(await efuse('bpf', 'attach', mountpoint, TALLY), { status: 0 })
+  t.match(await bpf('attach', mountpoint, TALLY), { status: 0 })
   await run('ls', [mountpoint])
   t.ok((await listed(mountpoint))[0].counters.begun > 0)
   t.match(mounted.stats(), { accel: 'off', accelerators: { metadata: { state: 'off', why: 'not asked for' } } })

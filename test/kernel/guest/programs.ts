@@ -7,7 +7,10 @@ import { execFileSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { efuse, exit, place, procMounts, ROOT, run, startEfuse } from '../../mount/support.js'
+import { attach, list } from '../../../src/cli/bpf.js'
+import { umount } from '../../../src/cli/umount.js'
+import type { AttachmentReport } from '../../../src/mount/hooks.js'
+import { exit, place, procMounts, ROOT, run, startEfuse } from '../../mount/support.js'
 import { answers } from './wait.js'
 
 t.setTimeout(0)
@@ -85,11 +88,12 @@ async function serve(t: Test, { command, work }: Served, source: string, mountpo
   t.match(procMounts(mountpoint), { type: 'efuse', device: command[0].split('/').at(-1) })
   const doWork = () => run('bash', ['-c', `set -e; cd ${mountpoint}; ${work}`], { cwd: source })
   t.match(await doWork(), { status: 0 }, 'works')
-  t.match(await efuse('bpf', 'attach', mountpoint, TALLY), { status: 0, stdout: 'attached tally: begin, reply\n' })
+  // In this process: starting Node takes seconds here.
+  t.equal(await attach(mountpoint, TALLY, { replace: false, set: [], verbose: true }), 'attached tally: begin, reply\n')
   t.match(await doWork(), { status: 0 }, 'works with a program that counts')
-  const [{ counters }] = JSON.parse((await efuse('bpf', 'list', mountpoint, '--json')).stdout)
+  const [{ counters }] = JSON.parse(await list(mountpoint, true)) as AttachmentReport[]
   t.ok(counters.begun > 3 && counters.replied > 3, `which has counted ${counters.begun} requests, ${counters.replied} replies`)
-  t.match(await efuse('umount', mountpoint), { status: 0, stderr: '' }, 'unmounted')
+  await umount(mountpoint, false)
   t.equal(await exit(child), 0, 'the program has ended', { said })
   t.equal(procMounts(mountpoint), null)
 }

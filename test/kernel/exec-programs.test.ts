@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+/** libfuse's example file systems, bindfs and sshfs under `efuse exec` in a guest: unmodified, on efuse mounts. */
+import t from 'tap'
+import { examples, testInGuest } from './lab.js'
+
+// Each guest has its own limit.
+t.setTimeout(0)
+
+await testInGuest(t, { 'programs of libfuse': 'node dist/test/kernel/guest/programs.js' },
+  { seconds: 840, cpus: 2, options: ['--file', `${examples()}:/examples`] })
