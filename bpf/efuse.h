@@ -47,6 +47,9 @@
  * bpf_efuse_reply_copy()): background ones too, whose begin may come with spin locks held and whose reply comes in
  * the server's context. begin sees FORGET as well (ctx->nlookup), which has no reply. What they return is not used.
  * Exceptions: INIT, interrupts, and replies to notifications.
+ * begin is also told of the server's notifications, before they take effect: ctx->opcode is EFUSE_NOTIFY + enum
+ * fuse_notify_code, for INVAL_INODE, INVAL_ENTRY (the name is argument 1, see bpf_efuse_name()), DELETE (ctx->target is the
+ * child), STORE and INC_EPOCH. There is no reply.
  *
  * Memory that calls are given is the stack or a map's value: the verifier wants to be able to write to it, even where
  * a call only reads, so constants (.rodata) won't do.
@@ -60,6 +63,7 @@
 #define EFUSE_PASS 0
 #define EFUSE_DONE 1
 #define EFUSE_QUEUE(n) ((n) + 1)
+#define EFUSE_NOTIFY 0x10000
 
 /* Defines a program, whose argument is struct efuse_ctx *ctx. */
 #define EFUSE_HOOK(name)						\
@@ -86,6 +90,9 @@ struct efuse_ctx {
 	__u64 offset;
 	/* FORGET: look-ups to take back */
 	__u64 nlookup;
+	/* UNLINK, RMDIR, RENAME: the inode that loses this name; RENAME: the one whose place it takes, if there is one */
+	__u64 target;
+	__u64 target2;
 	/* enum fuse_opcode */
 	__u32 opcode;
 	/* READ, WRITE, READDIR, READLINK: bytes; GETXATTR: room for the value, 0 asks for its size;
@@ -154,6 +161,26 @@ extern int bpf_efuse_name(struct efuse_ctx *ctx, __u32 which, void *mem, __u32 m
  * first. `size` is a constant. NULL for FORGET.
  */
 extern __u8 *bpf_efuse_scratch(struct efuse_ctx *ctx, const __u32 size) __ksym;
+
+/*
+ * What the kernel knows of an inode, EFUSE_INODE_...; 0: it does not hold it, or can't tell (background replies).
+ *	OPEN_TO_WRITE	somebody has it open for writing
+ *	WRITTEN		its data may change, and its size and times with it, where begin and reply don't see it: it is open
+ *			for writing, and the kernel writes the file itself (passthrough) or a program has the write hook; or
+ *			it was mapped past the server
+ *	READ		it may be read unseen, which changes its time of access
+ */
+#define EFUSE_INODE_HELD		(1U << 0)
+#define EFUSE_INODE_OPEN_TO_WRITE	(1U << 1)
+#define EFUSE_INODE_WRITTEN		(1U << 2)
+#define EFUSE_INODE_READ		(1U << 3)
+extern __u32 bpf_efuse_inode(struct efuse_ctx *ctx, __u64 nodeid) __ksym;
+
+/*
+ * A number that stands for the caller's rights: user and group of file accesses, all further groups, capabilities.
+ * Equal for equal ones until the module is unloaded; 0 where there is no caller, as in background replies.
+ */
+extern __u64 bpf_efuse_who(struct efuse_ctx *ctx) __ksym;
 
 /* Request hooks: is the caller in this group? */
 extern _Bool bpf_efuse_in_group(struct efuse_ctx *ctx, __u32 gid) __ksym;

@@ -15,6 +15,7 @@
 
 struct fuse_forget_link;
 struct fuse_req;
+struct qstr;
 
 /* Is there anything to do for this connection's requests? */
 static inline bool efuse_hooked(struct fuse_conn *fc)
@@ -34,6 +35,7 @@ int efuse_bpf_init(void);
 ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args);
 int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_flags);
 void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup);
+void efuse_notify(struct fuse_conn *fc, u32 code, u64 nodeid, u64 child, const struct qstr *name);
 void efuse_lookup_forget(struct fuse_chan *fch, struct fuse_forget_link *forget, u64 nodeid, struct fuse_args *args);
 void efuse_lookup_end(struct fuse_args *args, struct inode *inode);
 unsigned int efuse_select_queue(struct fuse_req *req, unsigned int cpu, unsigned int nr_queues);

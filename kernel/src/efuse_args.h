@@ -26,6 +26,8 @@ struct efuse_args {
 			void (*end)(struct fuse_args *args, int error);
 			struct fuse_conn *fc;
 		};
+		/* UNLINK, RMDIR, RENAME: the inodes that lose a name by it, see struct efuse_ctx. */
+		u64 targets[2];
 	};
 	u32 flags;
 };

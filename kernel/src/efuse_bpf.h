@@ -17,11 +17,22 @@
 /* What bpf_efuse_reply_entry() accepts although the server has never heard of it: see bpf/efuse.h. */
 #define EFUSE_SYNTHETIC_BASE (0xEF5EULL << 48)
 
+/* Notifications are shown to begin as opcodes from here on, by their enum fuse_notify_code. */
+#define EFUSE_NOTIFY 0x10000
+
+/* What bpf_efuse_inode() tells, see bpf/efuse.h. */
+#define EFUSE_INODE_HELD		BIT(0)
+#define EFUSE_INODE_OPEN_TO_WRITE	BIT(1)
+#define EFUSE_INODE_WRITTEN		BIT(2)
+#define EFUSE_INODE_READ		BIT(3)
+
 struct efuse_ctx {
 	u64 nodeid;
 	u64 fh;
 	u64 offset;
 	u64 nlookup;
+	u64 target;
+	u64 target2;
 	u32 opcode;
 	u32 size;
 	u32 flags;

@@ -16,6 +16,8 @@
 #include <linux/cred.h>
 #include <linux/highmem.h>
 #include <linux/module.h>
+#include <linux/random.h>
+#include <linux/siphash.h>
 #include "dev.h"
 #include "efuse_backing.h"
 
@@ -67,6 +69,8 @@ static int efuse_name_arg(const struct fuse_args *args, u32 which)
 	case FUSE_SETXATTR:
 	case FUSE_GETXATTR:
 	case FUSE_REMOVEXATTR:
+	case EFUSE_NOTIFY + FUSE_NOTIFY_INVAL_ENTRY:
+	case EFUSE_NOTIFY + FUSE_NOTIFY_DELETE:
 		return which == 0 ? 1 : -1;
 	case FUSE_SYMLINK:
 	case FUSE_RENAME:
@@ -177,6 +181,74 @@ __bpf_kfunc u8 *bpf_efuse_scratch(struct efuse_ctx *ctx, const u32 rdwr_buf_size
 	if (!args || rdwr_buf_size > sizeof(args->efuse.scratch))
 		return NULL;
 	return (u8 *)args->efuse.scratch;
+}
+
+/* Does anybody answer writes instead of the server? */
+static bool efuse_writes_answered(struct fuse_conn *fc)
+{
+	/* who runs a program is a reader */
+	struct efuse_hooks *hooks = srcu_dereference(fc->efuse_hooks, &fc->efuse->srcu);
+
+	return hooks && hooks->fn[EFUSE_WRITE];
+}
+
+/**
+ * bpf_efuse_inode - what is known of an inode beside what requests tell
+ * @ctx: request
+ * @nodeid: of the inode
+ *
+ * An inode counts as open for writing from before its OPEN until after its RELEASE has begun, see do_dentry_open() and
+ * __fput().
+ *
+ * Returns: EFUSE_INODE_*; 0: it is not held
+ */
+__bpf_kfunc u32 bpf_efuse_inode(struct efuse_ctx *ctx, u64 nodeid)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_conn *fc = call->fc;
+	struct fuse_inode *fi;
+	struct inode *inode;
+	u32 known = 0;
+
+	rcu_read_lock();
+	inode = efuse_find_inode(call, nodeid);
+	if (inode) {
+		fi = get_fuse_inode(inode);
+		known = EFUSE_INODE_HELD;
+		if (atomic_read(&inode->i_writecount) > 0) {
+			known |= EFUSE_INODE_OPEN_TO_WRITE;
+			if (fc->passthrough || efuse_writes_answered(fc))
+				known |= EFUSE_INODE_WRITTEN;
+		}
+		if (READ_ONCE(fi->efuse_mapped))
+			known |= EFUSE_INODE_WRITTEN | EFUSE_INODE_READ;
+		if (fuse_inode_backing(fi))
+			known |= EFUSE_INODE_READ;
+	}
+	rcu_read_unlock();
+	return known;
+}
+
+static siphash_key_t efuse_who_key __read_mostly;
+
+/**
+ * bpf_efuse_who - a number that stands for the caller's rights
+ * @ctx: request, in a request hook, or a reply that somebody waits for
+ *
+ * Returns: a keyed hash of what file permissions may depend on; 0: there is no caller
+ */
+__bpf_kfunc u64 bpf_efuse_who(struct efuse_ctx *ctx)
+{
+	const struct cred *cred = current_cred();
+	u64 ids = (u64)__kuid_val(cred->fsuid) << 32 | __kgid_val(cred->fsgid);
+	u64 groups = 0;
+
+	if (!efuse_call(ctx)->fm)
+		return 0;
+	/* sorted, see groups_sort() */
+	if (cred->group_info->ngroups)
+		groups = siphash(cred->group_info->gid, cred->group_info->ngroups * sizeof(kgid_t), &efuse_who_key);
+	return siphash_4u64(ids, cred->cap_effective.val, (unsigned long)cred->user_ns, groups, &efuse_who_key) ?: 1;
 }
 
 /* A reply of fixed size: where to put it, or NULL. */
@@ -733,6 +805,8 @@ BTF_ID_FLAGS(func, bpf_efuse_arg_ptr, KF_RET_NULL)
 BTF_ID_FLAGS(func, bpf_efuse_name)
 BTF_ID_FLAGS(func, bpf_efuse_scratch, KF_RET_NULL)
 BTF_ID_FLAGS(func, bpf_efuse_in_group)
+BTF_ID_FLAGS(func, bpf_efuse_inode)
+BTF_ID_FLAGS(func, bpf_efuse_who)
 BTF_ID_FLAGS(func, bpf_efuse_reply_attr)
 BTF_ID_FLAGS(func, bpf_efuse_reply_statx)
 BTF_ID_FLAGS(func, bpf_efuse_reply_entry)
@@ -823,5 +897,6 @@ static const struct btf_kfunc_id_set efuse_kfunc_set = {
 int efuse_kfuncs_init(const struct bpf_struct_ops *ops)
 {
 	efuse_kfunc_ops = ops;
+	get_random_bytes(&efuse_who_key, sizeof(efuse_who_key));
 	return register_btf_kfunc_id_set(BPF_PROG_TYPE_STRUCT_OPS, &efuse_kfunc_set);
 }

@@ -64,6 +64,13 @@ static void efuse_ctx_fill(struct efuse_ctx *ctx, const struct fuse_args *args)
 	ctx->pid = args->pid;
 
 	switch (args->opcode) {
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		ctx->target = args->efuse.targets[0];
+		ctx->target2 = args->efuse.targets[1];
+		break;
 	case FUSE_GETATTR:
 		ctx->flags = ((const struct fuse_getattr_in *)in)->getattr_flags;
 		ctx->fh = ((const struct fuse_getattr_in *)in)->fh;
@@ -394,6 +401,35 @@ void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup)
 
 	if (efuse_ready(fc))
 		efuse_run(&call, EFUSE_BEGIN);
+}
+
+/**
+ * efuse_notify - shows begin what the server says has changed
+ * @fc: connection
+ * @code: enum fuse_notify_code
+ * @nodeid: whose attributes, or entry, or 0
+ * @child: nodeid that goes with the entry, or 0
+ * @name: of the entry, or NULL
+ */
+void efuse_notify(struct fuse_conn *fc, u32 code, u64 nodeid, u64 child, const struct qstr *name)
+{
+	struct efuse_call call;
+	FUSE_ARGS(args);
+
+	if (!efuse_hooked(fc))
+		return;
+	args.opcode = EFUSE_NOTIFY + code;
+	args.nodeid = nodeid;
+	args.nocreds = true;
+	args.efuse.targets[0] = child;
+	if (name) {
+		args.in_numargs = 2;
+		args.in_args[1].size = name->len + 1;
+		args.in_args[1].value = name->name;
+	}
+	efuse_call_init(&call, fc, NULL, &args, true);
+	call.ctx.target = child;
+	efuse_run(&call, EFUSE_BEGIN);
 }
 
 /* The caller of a LOOKUP won't take the inode: the server is told to forget it, if it has counted the look-up. */

@@ -8,6 +8,7 @@
 import type { MountOptions } from '../mount/options.js'
 import type { Agreement } from '../protocol/init.js'
 import type { HookProgram } from './hooks.js'
+import type { MetadataOptions } from './metadata-cache.js'
 
 export const ACCELERATOR_NAMES = ['metadata', 'data', 'balance'] as const
 export type AcceleratorName = (typeof ACCELERATOR_NAMES)[number]
@@ -25,6 +26,8 @@ export interface AcceleratorContext {
   readonly server: 'stackfs' | 'memfs' | 'module' | 'embedded' | 'program'
   /** Whether requests go over io_uring. */
   readonly uring: boolean
+  /** What was said of the metadata accelerator. */
+  readonly metadata?: MetadataOptions
 }
 
 /** An accelerator at work for one mount. */
@@ -67,9 +70,14 @@ export async function attachBundled(
   }
 }
 
+async function loadMetadata(context: AcceleratorContext): Promise<Attachment> {
+  const { MetadataCache } = await import('./metadata-cache.js')
+  return MetadataCache.load(context, context.metadata)
+}
+
 /** In the order in which they are loaded. */
 export const accelerators: readonly Accelerator[] = [
-  { name: 'metadata', object: 'metadata', load: (context) => attachBundled('metadata', context) },
+  { name: 'metadata', object: 'metadata', load: loadMetadata },
   { name: 'data', object: 'io', load: (context) => attachBundled('io', context) },
   { name: 'balance', object: 'balance', load: (context) => attachBundled('balance', context) },
 ]

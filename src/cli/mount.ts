@@ -88,9 +88,7 @@ function demand(args: MountArguments): void {
   const wishes = parseAccel(args.accel)
   if (wishes === null) throw new WrongUsage(`--accel ${args.accel}: it is auto, off, or any of metadata,data,balance`)
   checkWishes(wishes, kernelTypeOf(args))
-  if (args.coherence !== 'shared') {
-    throw new Failure(`--coherence ${args.coherence} is not available: use --coherence shared`)
-  }
+  if (args.coherence === 'watched') throw new Failure('--coherence watched is not available: use --coherence shared')
   if (args.metrics !== undefined && parseMetricsAddress(args.metrics) === null) {
     throw new WrongUsage(`--metrics ${args.metrics}: it is PORT or HOST:PORT`)
   }
@@ -114,6 +112,7 @@ async function run(
     rings: args.rings,
     demandPassthrough: args.passthrough === 'on',
     accelerate: parseAccel(args.accel)!,
+    coherence: args.coherence as 'shared' | 'exclusive',
     metrics: args.metrics === undefined ? undefined : parseMetricsAddress(args.metrics)!,
     log: (message) => process.stderr.write(`efuse: ${message}\n`),
   })

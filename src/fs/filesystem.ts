@@ -77,15 +77,15 @@ export interface BackingFiles {
 /** Tells the kernel of changes that did not come through it. Each resolves when the kernel has taken it. */
 export interface Notifier {
   /** Drops an inode's cached attributes and a range of its data (`length` 0: to the end; `offset` -1: attributes only). */
-  invalInode(nodeid: number, offset?: number, length?: number): Promise<void>
+  invalInode(nodeid: number | bigint, offset?: number, length?: number): Promise<void>
   /** Drops a cached name; `expireOnly` keeps it until it is looked at again. */
-  invalEntry(parent: number, name: string | Uint8Array, expireOnly?: boolean): Promise<void>
+  invalEntry(parent: number | bigint, name: string | Uint8Array, expireOnly?: boolean): Promise<void>
   /** Says that a name is gone: like invalEntry, and watchers (inotify) are told. */
-  delete(parent: number, child: number, name: string | Uint8Array): Promise<void>
+  delete(parent: number | bigint, child: number | bigint, name: string | Uint8Array): Promise<void>
   /** Puts data into the kernel's cache of a file. */
-  store(nodeid: number, offset: number, data: Uint8Array): Promise<void>
+  store(nodeid: number | bigint, offset: number, data: Uint8Array): Promise<void>
   /** Reads what the kernel's cache of a file has; may be less than asked for. */
-  retrieve(nodeid: number, offset: number, size: number): Promise<Uint8Array>
+  retrieve(nodeid: number | bigint, offset: number, size: number): Promise<Uint8Array>
   /** Wakes pollers of a `poll` that asked for it (FUSE_POLL_SCHEDULE_NOTIFY). @param kh from the poll request */
   poll(kh: number): Promise<void>
   /** Has the kernel send all unanswered requests again. */
@@ -93,7 +93,7 @@ export interface Notifier {
   /** Makes every cached name be looked up again when next used. */
   incEpoch(): Promise<void>
   /** Asks the kernel to forget inodes that nobody uses. */
-  prune(nodeids: readonly number[]): Promise<void>
+  prune(nodeids: readonly (number | bigint)[]): Promise<void>
 }
 
 /** What `create` and `tmpfile` return. */

@@ -9,6 +9,7 @@ import {
   ACCELERATOR_NAMES, accelerators, type Accelerator, type AcceleratorContext, type AcceleratorName, type Attachment,
 } from '../bpf/accelerators.js'
 import { BpfError } from '../bpf/error.js'
+import type { MetadataCache, MetadataOptions } from '../bpf/metadata-cache.js'
 import { probeBpf } from '../bpf/probe.js'
 import type { Hooks } from './hooks.js'
 import { deviceOf, type KernelType } from './kernel-type.js'
@@ -18,8 +19,18 @@ import { MountError } from './mountpoint.js'
 type Wish = 'on' | 'auto' | 'off'
 export type Wishes = Readonly<Record<AcceleratorName, Wish>>
 
-/** Accelerators of a mount: `true` demands one, `'auto'` takes it where it is to be had; default: none. */
-export type Acceleration = 'auto' | 'off' | { readonly [name in AcceleratorName]?: boolean | 'auto' }
+/**
+ * Accelerators of a mount: `true`, or its options, demands one, `'auto'` takes it where it is to be had; default: none.
+ */
+export type Acceleration = 'auto' | 'off' |
+  ({ readonly [name in Exclude<AcceleratorName, 'metadata'>]?: boolean | 'auto' } &
+    { readonly metadata?: boolean | 'auto' | MetadataOptions })
+
+/** The metadata accelerator's options among those of a mount. */
+export function metadataOptionsOf(acceleration: Acceleration | undefined): MetadataOptions {
+  const metadata = typeof acceleration === 'object' ? acceleration?.metadata : undefined
+  return typeof metadata === 'object' ? metadata : {}
+}
 
 /** Whether an accelerator is at work, and otherwise why not. */
 export interface AcceleratorReport {
@@ -160,6 +171,11 @@ export class Accelerators {
   /** What `stat` and metrics show: `off`, or names. */
   get summary(): string {
     return [...this.loaded.keys()].join(',') || 'off'
+  }
+
+  /** The metadata accelerator, where it is at work. */
+  get metadata(): MetadataCache | null {
+    return (this.loaded.get('metadata') as MetadataCache | undefined) ?? null
   }
 
   report(): AcceleratorReports {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /** `mount()`: a FileSystem object of this program, served from its event loop. */
+import type { MetadataCache } from '../bpf/metadata-cache.js'
 import { OperationCounters } from '../fs/counters.js'
 import type { FileSystem, Notifier } from '../fs/filesystem.js'
 import type { RingEnd } from '../rings/device.js'
-import { Accelerators, checkWishes, wishesOf, type Acceleration } from './accelerate.js'
+import { Accelerators, checkWishes, metadataOptionsOf, wishesOf, type Acceleration } from './accelerate.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
 import { atExit } from './exit.js'
@@ -46,6 +47,8 @@ export interface Mount extends AsyncDisposable {
   readonly closed: Promise<'unmounted' | 'aborted'>
   /** The messages that tell the kernel of changes. */
   readonly notify: Notifier
+  /** What the kernel answers itself, to be filled and emptied; null unless `accelerate` has brought it. */
+  readonly metadata: MetadataCache | null
   /**
    * Unmounts, writing out what the kernel has cached.
    * @throws UnmountError; `code` EBUSY: it is in use, and stays mounted. `force` unmounts nevertheless:
@@ -112,6 +115,10 @@ class InProcessMount implements Mount {
     return this.serving.notifier
   }
 
+  get metadata(): MetadataCache | null {
+    return this.accelerators?.metadata ?? null
+  }
+
   async begin(): Promise<void> {
     const { attachment, options } = this
     if (options.exitHook !== false) this.forgetExit = atExit(() => this.endNow())
@@ -140,6 +147,7 @@ class InProcessMount implements Mount {
     if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
     this.accelerators = await Accelerators.load(wishesOf(this.options.accelerate), this.hooks, {
       options: this.options, agreement: this.serving.dispatcher.negotiation.agree(), server: 'embedded', uring: false,
+      metadata: metadataOptionsOf(this.options.accelerate),
     })
   }
 

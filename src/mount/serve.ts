@@ -10,6 +10,7 @@
 import { getSystemErrorName } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
+import type { Coherence } from '../bpf/metadata-cache.js'
 import type { Monitor } from '../bpf/monitor.js'
 import { OperationCounters } from '../fs/counters.js'
 import * as native from '../native.js'
@@ -47,6 +48,8 @@ export interface ServeOptions {
   demandPassthrough?: boolean
   /** Which accelerators are to be loaded. */
   accelerate: Wishes
+  /** Who else changes the source; default `shared`. */
+  coherence?: Coherence
   /** Where metrics are to be served; default: nowhere. */
   metrics?: MetricsAddress
   /** Seconds that kernel and file system may take to begin; default 30. */
@@ -182,6 +185,7 @@ class Supervisor implements Served {
     if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
     this.accelerators = await Accelerators.load(accelerate, this.hooks, {
       options, agreement: this.agreement, server: fileSystem.kind, uring: this.overUring,
+      metadata: { coherence: this.options.coherence },
     })
   }
 

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT
+/**
+ * In the guest: mounts whose metadata the kernel answers. What uses them runs in processes of its own; the servers are
+ * this process's.
+ */
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs, promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { metadataMemory, type MetadataOptions } from '../../../src/bpf/metadata-cache.js'
+import { MemFS, mount, StackFS, type FileSystem, type InProcessOptions, type Mount } from '../../../src/index.js'
+import type { EntryReply, LookupRequest } from '../../../src/index.js'
+
+t.setTimeout(0)
+
+const { values } = parseArgs({ options: { operations: { type: 'string', default: '20000' } } })
+const OPERATIONS = Number(values.operations)
+
+const run = promisify(execFile)
+
+interface Result {
+  ok: boolean
+  output: string
+}
+
+/** A shell command of another process. */
+async function sh(command: string): Promise<Result> {
+  try {
+    const { stdout } = await run('bash', ['-c', command], { encoding: 'latin1', maxBuffer: 1 << 26 })
+    return { ok: true, output: stdout }
+  } catch (error) {
+    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string }
+    return { ok: false, output: stdout + stderr }
+  }
+}
+
+interface Fixture {
+  mounted: Mount
+  /** The mountpoint. */
+  at: string
+  /** What it shows; for MemFS nothing. */
+  source: string
+}
+
+/** All time-outs are 0: whatever is not asked of the server was answered by the programs. */
+const NO_TIMEOUTS: InProcessOptions = { type: 'efuse', entryTimeout: 0, attrTimeout: 0, negativeTimeout: 0 }
+
+const made = await sh('gcc -O1 -o /tmp/metadata-check test/kernel/guest/metadata-check.c')
+if (!made.ok) t.bailout(made.output)
+
+async function fixture(
+  t: Test, metadata: MetadataOptions, options: InProcessOptions = {}, fileSystem?: FileSystem,
+): Promise<Fixture> {
+  const folder = mkdtempSync('/var/tmp/efuse-metadata-')
+  const [at, source] = [`${folder}/mount`, `${folder}/source`]
+  mkdirSync(at)
+  mkdirSync(source)
+  await sh(`chmod 755 ${folder}`)
+  const mounted = await mount(fileSystem ?? new StackFS({ source, passthrough: false }), at, {
+    ...NO_TIMEOUTS, allowOther: true, ...options, accelerate: { metadata: { settle: 0, ...metadata } },
+  })
+  t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
+  return { mounted, at, source }
+}
+
+const EXCLUSIVE: MetadataOptions = { coherence: 'exclusive', operations: { open: true, opendir: true } }
+
+const requests = ({ mounted }: Fixture, operation: string): number => Number(mounted.stats().operations[operation]?.count ?? 0)
+const hits = ({ mounted }: Fixture, operation: string): number => Number(mounted.stats().kernel.answered[operation]?.count ?? 0)
+
+await t.test('what was asked once is answered in the kernel', async (t) => {
+  const f = await fixture(t, EXCLUSIVE)
+  t.equal(f.mounted.stats().accel, 'metadata')
+  await sh(`cd ${f.source}; mkdir dir; echo text > dir/file; ln -s target dir/link; setfattr -n user.there -v value dir/file`)
+  const uses: readonly [string, string, readonly string[]][] = [
+    ['a name and its attributes', `ls -ld ${f.at}/dir/file`, ['FUSE_LOOKUP', 'FUSE_GETATTR']],
+    ['with its time of birth', `stat ${f.at}/dir/file`, ['FUSE_STATX']],
+    ['a name that does not exist', `test ! -e ${f.at}/dir/absent`, ['FUSE_LOOKUP']],
+    ['a link', `readlink ${f.at}/dir/link`, ['FUSE_READLINK']],
+    ['an attribute', `getfattr --only-values -n user.there ${f.at}/dir/file`, ['FUSE_GETXATTR']],
+    ['an attribute that does not exist', `! getfattr -n user.absent ${f.at}/dir/file`, ['FUSE_GETXATTR']],
+    ['opening and closing', `: < ${f.at}/dir/file`, ['FUSE_OPEN', 'FUSE_RELEASE', 'FUSE_FLUSH']],
+    ['reading again', `cat ${f.at}/dir/file`, ['FUSE_OPEN', 'FUSE_READ']],
+    ['a directory', `ls ${f.at}/dir`, ['FUSE_OPENDIR', 'FUSE_READDIR', 'FUSE_READDIRPLUS', 'FUSE_RELEASEDIR']],
+  ]
+  for (const [what, command, operations] of uses) {
+    for (let time = 0; time < 4; time++) await sh(command)
+    const before = operations.map((name) => requests(f, name))
+    const [answered] = operations
+    const hitsBefore = hits(f, answered)
+    const { ok, output } = await sh(command)
+    t.ok(ok, `${what}: ${output.trim()}`)
+    t.strictSame(operations.map((name) => requests(f, name)), before, `${what}: the server is not asked`)
+    if (what !== 'reading again') t.ok(hits(f, answered) > hitsBefore, `${what}: and that is counted`)
+  }
+})
+
+await t.test('every change shows at once', async (t) => {
+  const f = await fixture(t, EXCLUSIVE)
+  await sh(`cd ${f.source}; mkdir dir dir/sub; echo text > dir/file; echo other > dir/other; ln dir/file dir/hard; ln -s old dir/link`)
+  // Everything but times of access, which looking itself changes.
+  const look = (at: string): string => `cd ${at}; find . -mindepth 1 -printf '%P %y %m %U %G %n %s %T@ %C@ %l\\n' | sort;
+    for one in . dir dir/sub; do stat -c '%n %a %h %Y %Z %F' $one; done;
+    getfattr -R -h -d -m - . 2>/dev/null; getfacl -R . 2>/dev/null`
+  const changes: readonly string[] = [
+    'echo longer text > dir/file', 'echo more >> dir/hard', 'truncate -s 100000 dir/file', ': > dir/file', 'chmod 640 dir/hard',
+    'chown 1000:1001 dir/file', 'chgrp 5 dir', 'touch -d 2001-02-03 dir/file', 'touch dir/new', 'rm dir/new',
+    'mkdir dir/made', 'rmdir dir/made', 'ln dir/file dir/third', 'rm dir/hard', 'mv dir/file dir/moved', 'mv dir/moved dir/sub',
+    'mv dir/sub/moved dir/other', 'mv dir/sub dir2', 'mkdir dir2/deep; mv dir2/deep dir', 'ln -sfn new dir/link', 'mkfifo dir/fifo',
+    'setfattr -n user.a -v 1 dir/other', 'setfattr -n user.a -v 22 dir/other', 'setfattr -x user.a dir/other',
+    'setfacl -m u:7:r dir/other', 'chmod 600 dir/other', 'setfacl -b dir/other', 'fallocate -l 8192 dir/other',
+    'mv dir/third third', 'cp third copy', 'rm -r dir2 dir', 'mkdir dir; echo again > dir/file',
+    `node -e "const fs = require('node:fs'); const fd = fs.openSync('dir/file', 'r+'); fs.writeSync(fd, 'y', 9000); fs.closeSync(fd)"`,
+    `python3 -c "import os; os.rename('dir/file', 'f'); os.link('f', 'dir/file'); os.unlink('f')" || { mv dir/file f; ln f dir/file; rm f; }`,
+  ]
+  await sh(look(f.at))
+  for (const change of changes) {
+    const { ok, output } = await sh(`cd ${f.at}; ${change}`)
+    t.ok(ok, `${change} ${output}`)
+    const [shown, is] = [await sh(look(f.at)), await sh(look(f.source))]
+    t.equal(shown.output, is.output, change)
+  }
+})
+
+await t.test('who may not is refused, whoever asked before', async (t) => {
+  const f = await fixture(t, EXCLUSIVE)
+  const user = (id: number, command: string, groups = '--clear-groups'): Promise<Result> =>
+    sh(`setpriv --reuid ${id} --regid ${id} ${groups} bash -c '${command}'`)
+  await sh(`cd ${f.source}; mkdir closed; echo secret > closed/file; chmod 700 closed; echo private > mine; chown 1000 mine; chmod 600 mine;
+    mkdir group; echo g > group/file; chgrp 2000 group; chmod 750 group; setfattr -n user.x -v secret mine`)
+  for (let time = 0; time < 3; time++) {
+    await sh(`cat ${f.at}/closed/file ${f.at}/mine ${f.at}/group/file; ls -l ${f.at}/closed ${f.at}/group; getfattr -d ${f.at}/mine`)
+    for (const path of ['closed/file', 'group/file']) {
+      t.notOk((await user(1001, `stat ${f.at}/${path}`)).ok, `stat ${path}`)
+      t.notOk((await user(1001, `cat ${f.at}/${path}`)).ok, `cat ${path}`)
+    }
+    t.notOk((await user(1001, `ls ${f.at}/closed`)).ok, 'a listing')
+    t.notOk((await user(1001, `cat ${f.at}/mine`)).ok, 'a file')
+    t.notOk((await user(1001, `getfattr --only-values -n user.x ${f.at}/mine`)).ok, 'an attribute')
+    t.ok((await user(1000, `cat ${f.at}/mine`)).ok, 'its owner reads it')
+    t.ok((await user(1001, `cat ${f.at}/group/file`, '--groups 2000')).ok, 'a member of the group does')
+  }
+  await sh(`chmod 755 ${f.at}/closed`)
+  t.ok((await user(1001, `cat ${f.at}/closed/file`)).ok, 'opened')
+  await sh(`chmod 700 ${f.at}/closed`)
+  t.notOk((await user(1001, `cat ${f.at}/closed/file`)).ok, 'closed again')
+})
+
+/** A server that checks permissions itself: names that begin with "secret" are root's, and those of group 2000. */
+class Guarded extends MemFS {
+  guarded = true
+  override lookup(request: LookupRequest, reply: EntryReply): number | void {
+    const name = Buffer.from(request.block.u8.subarray(request.nameOffset, request.nameOffset + request.nameLength)).toString()
+    if (this.guarded && name.startsWith('secret') && request.uid !== 0 && request.gid !== 2000) return -13
+    return super.lookup(request, reply)
+  }
+}
+
+await t.test('a server that checks permissions itself', async (t) => {
+  const f = await fixture(t, EXCLUSIVE, { defaultPermissions: false }, new Guarded())
+  const user = (id: number, gid: number): Promise<Result> =>
+    sh(`setpriv --reuid ${id} --regid ${gid} --clear-groups cat ${f.at}/secret`)
+  await sh(`echo secret > ${f.at}/secret; echo open > ${f.at}/open`)
+  for (let time = 0; time < 3; time++) {
+    t.ok((await sh(`cat ${f.at}/secret`)).ok, 'root')
+    t.notOk((await user(1000, 1000)).ok, 'another')
+    t.ok((await user(1000, 2000)).ok, 'the same with the group')
+    t.notOk((await user(1000, 1001)).ok, 'the same without')
+  }
+  await sh(`stat -c %s ${f.at}/open`)
+  const before = requests(f, 'FUSE_LOOKUP')
+  t.ok((await sh(`ls -l ${f.at}/open`)).ok)
+  t.equal(requests(f, 'FUSE_LOOKUP'), before, 'who has asked before is answered')
+  await sh(`setpriv --reuid 1000 --regid 1000 --clear-groups ls -l ${f.at}/open`)
+  t.ok(requests(f, 'FUSE_LOOKUP') > before, 'another asks the server')
+})
+
+await t.test('what the server says itself', async (t) => {
+  const f = await fixture(t, EXCLUSIVE)
+  const size = async (): Promise<string> => (await sh(`stat -c %s ${f.at}/file`)).output.trim()
+  await sh(`echo 1 > ${f.source}/file`)
+  for (let time = 0; time < 3; time++) await size()
+  await sh(`echo 12 > ${f.source}/file`)
+  t.equal(await size(), '2', 'exclusive: what others do in the source is not seen')
+  const status = statSync(`${f.source}/file`, { bigint: true })
+  // StackFS's nodeids are inode number and generation: see src/fs/stackfs/identity.ts
+  const generation = BigInt((await sh(`lsattr -v ${f.source}/file`)).output.trim().split(/\s+/)[0])
+  const nodeid = status.ino | generation << 32n
+  await f.mounted.notify.invalInode(nodeid)
+  t.equal(await size(), '3', 'a notification')
+  await sh(`echo 123 > ${f.source}/file`)
+  f.mounted.metadata!.invalidate(nodeid)
+  t.equal(await size(), '4', 'invalidate()')
+  await sh(`echo 1234 > ${f.source}/file`)
+  f.mounted.metadata!.invalidateAll()
+  t.equal(await size(), '5', 'invalidateAll()')
+  t.notOk((await sh(`stat ${f.at}/late`)).ok)
+  await sh(`echo > ${f.source}/late`)
+  t.notOk((await sh(`stat ${f.at}/late`)).ok, 'a name that did not exist still does not')
+  f.mounted.metadata!.invalidateEntry(1n, 'late')
+  t.ok((await sh(`stat ${f.at}/late`)).ok, 'invalidateEntry()')
+  await sh(`rm ${f.source}/late`)
+  await f.mounted.notify.invalEntry(1, 'late')
+  t.notOk((await sh(`stat ${f.at}/late`)).ok, 'a notification of a name')
+})
+
+await t.test('the server tells what it knows', async (t) => {
+  const f = await fixture(t, EXCLUSIVE)
+  await sh(`echo text > ${f.source}/file; stat ${f.at}/file`)
+  const { metadata } = f.mounted
+  const status = statSync(`${f.source}/file`, { bigint: true })
+  const generation = BigInt((await sh(`lsattr -v ${f.source}/file`)).output.trim().split(/\s+/)[0])
+  const since = metadata!.now()
+  const told = {
+    nodeid: status.ino | generation << 32n,
+    attributes: {
+      ino: status.ino, size: 77n, blocks: 8n, atime: 1n, mtime: 2n, ctime: 3n, atimensec: 0, mtimensec: 0, ctimensec: 0,
+      mode: Number(status.mode), nlink: 1, uid: 0, gid: 0, rdev: 0, blksize: 4096,
+    },
+  }
+  t.equal(metadata!.prefill([told], since, 'forever'), 1)
+  t.equal((await sh(`ls -l ${f.at}/file | cut -d ' ' -f 5`)).output.trim(), '77', 'and is believed')
+  await sh(`chmod 600 ${f.at}/file`)
+  t.equal(metadata!.prefill([told], since, 'forever'), 0, 'what has changed since is not')
+  t.equal((await sh(`ls -l ${f.at}/file | cut -d ' ' -f 5`)).output.trim(), '5')
+})
+
+async function coherent(t: Test, f: Fixture, what: string, { behind = 0, bound = 0, operations = OPERATIONS } = {}): Promise<void> {
+  const { ok, output } = await sh(`/tmp/metadata-check ${f.at} ${f.source} 6 ${operations} ${Date.now() % 100000} ${behind} ${bound}`)
+  t.ok(ok, `${what}: ${output}`)
+  t.comment(output.trim().split('\n').at(-1)!, JSON.stringify(f.mounted.metadata?.counts() ?? {}))
+}
+
+await t.test('random operations of several processes: nothing stale', async (t) => {
+  await t.test('exclusive', async (t) => {
+    const f = await fixture(t, EXCLUSIVE)
+    await coherent(t, f, 'no time-outs')
+    t.ok(hits(f, 'FUSE_LOOKUP') > OPERATIONS / 10, `${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
+  })
+  await t.test('exclusive, with the kernel\'s own caches', async (t) => {
+    await coherent(t, await fixture(t, EXCLUSIVE, { entryTimeout: 1, attrTimeout: 1, negativeTimeout: 1 }), 'time-outs of 1 s')
+  })
+  await t.test('maps that thrash', async (t) => {
+    const f = await fixture(t, { ...EXCLUSIVE, entries: 4, attributes: 4, xattrs: 4, links: 4, rights: 4, opens: 4 })
+    await coherent(t, f, 'room for four')
+    t.ok(f.mounted.metadata!.memory < 64 << 10, `${f.mounted.metadata!.memory} bytes`)
+  })
+  await t.test('passthrough: the kernel writes files itself', async (t) => {
+    const folder = mkdtempSync('/var/tmp/efuse-metadata-')
+    const [at, source] = [`${folder}/mount`, `${folder}/source`]
+    mkdirSync(at)
+    mkdirSync(source)
+    const mounted = await mount(new StackFS({ source }), at, { ...NO_TIMEOUTS, accelerate: { metadata: { settle: 0, ...EXCLUSIVE } } })
+    t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
+    await coherent(t, { mounted, at, source }, 'passthrough')
+  })
+  await t.test('writeback cache', async (t) => {
+    await coherent(t, await fixture(t, EXCLUSIVE, { writebackCache: true }), 'writeback')
+  })
+  await t.test('shared: changes behind the mount are seen within a second', async (t) => {
+    const f = await fixture(t, { coherence: 'shared', operations: { open: true, opendir: true } },
+      { entryTimeout: 1, attrTimeout: 1, negativeTimeout: 1 })
+    await coherent(t, f, 'shared', { behind: 50, bound: 1200 })
+  })
+})
+
+await t.test('attached and detached all the time', async (t) => {
+  const folder = mkdtempSync('/var/tmp/efuse-metadata-')
+  const [at, source] = [`${folder}/mount`, `${folder}/source`]
+  mkdirSync(at)
+  mkdirSync(source)
+  const mounted = await mount(new StackFS({ source, passthrough: false }), at, NO_TIMEOUTS)
+  t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
+  const { Hooks } = await import('../../../src/mount/hooks.js')
+  const { MetadataCache } = await import('../../../src/bpf/metadata-cache.js')
+  const hooks = Hooks.of((mounted as unknown as { attachment: { fd: number } }).attachment.fd)
+  const checked = sh(`/tmp/metadata-check ${at} ${source} 4 ${OPERATIONS} 77 0 0`)
+  let going = true
+  void checked.then(() => { going = false })
+  let rounds = 0
+  let answered = 0
+  while (going) {
+    const cache = await MetadataCache.load({
+      token: () => hooks.token(), control: hooks.control, options: NO_TIMEOUTS, agreement: null, server: 'stackfs', uring: false,
+      metadata: {},
+    }, { ...EXCLUSIVE, settle: 0.05 })
+    await sleep(100 + (rounds % 10) * 10)
+    answered += cache.counters().answered
+    cache.close()
+    rounds++
+  }
+  const { ok, output } = await checked
+  t.ok(ok, output)
+  t.comment(`${rounds} times, ${answered} answers`)
+  t.ok(rounds > 5 && answered > 0, `${rounds} times, ${answered} answers`)
+  hooks.close()
+})
+
+await t.test('memory stays within what was given, and goes', async (t) => {
+  const used = (): number => Number(/^Slab:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))![1])
+  const f = await fixture(t, { ...EXCLUSIVE, entries: 64, attributes: 64 })
+  await sh(`cd ${f.source}; for d in $(seq 64); do mkdir $d; (cd $d; seq 100 | xargs touch); done`)
+  const before = f.mounted.metadata!.memory
+  t.equal(before, metadataMemory({ ...EXCLUSIVE, entries: 64, attributes: 64 }))
+  const { ok, output } = await sh(`find ${f.at} -ls | wc -l`)
+  t.ok(ok && Number(output) === 6400 + 65, `a tree of ${output.trim()}`)
+  const during = used()
+  await f.mounted.unmount()
+  t.equal(existsSync(`${f.at}/1`), false)
+  t.comment(`slab ${during} KiB before unmounting, ${used()} after`)
+})
+
+// Programs are freed some time after they were detached, and hold the module until then.
+for (let tries = 0; tries < 100 && existsSync('/sys/module/efuse') && readFileSync('/sys/module/efuse/refcnt', 'utf8') !== '0\n'; tries++) {
+  await sleep(100)
+}
