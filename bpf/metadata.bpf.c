@@ -37,8 +37,8 @@ struct statx_time {
 	__s32 reserved;
 };
 
-/* struct fuse_statx_out */
-struct statx_out {
+/* struct fuse_statx_out, without the room at its end */
+struct statx_known {
 	__u64 attr_valid;
 	__u32 attr_valid_nsec;
 	__u32 flags;
@@ -64,8 +64,12 @@ struct statx_out {
 		__u32 rdev_minor;
 		__u32 dev_major;
 		__u32 dev_minor;
-		__u64 spare2[14];
 	} stat;
+};
+
+union statx_out {
+	struct statx_known known;
+	__u64 words[36];
 };
 
 /* Of this loading: requests that an earlier one has marked are none of ours. */
@@ -418,35 +422,36 @@ int EFUSE_HOOK(metadata_getattr)
 		if (bpf_efuse_reply_attr(ctx, &out, sizeof(out)))
 			return EFUSE_PASS;
 	} else {
-		struct statx_out out = {};
+		union statx_out all = {};
+		struct statx_known *out = &all.known;
 		struct fuse_attr attr;
 
 		if (!recall_attr(ctx, ctx->nodeid, caller(ctx), now, (__u64 *)&attr, &about) || !about.has_birth)
 			return EFUSE_PASS;
-		out.attr_valid = about.valid;
-		out.attr_valid_nsec = about.valid_nsec;
+		out->attr_valid = about.valid;
+		out->attr_valid_nsec = about.valid_nsec;
 		/* STATX_BASIC_STATS and STATX_BTIME */
-		out.stat.mask = 0xfff;
-		out.stat.blksize = attr.blksize;
-		out.stat.nlink = attr.nlink;
-		out.stat.uid = attr.uid;
-		out.stat.gid = attr.gid;
-		out.stat.mode = attr.mode;
-		out.stat.ino = attr.ino;
-		out.stat.size = attr.size;
-		out.stat.blocks = attr.blocks;
-		out.stat.atime.tv_sec = attr.atime;
-		out.stat.atime.tv_nsec = attr.atimensec;
-		out.stat.btime.tv_sec = about.birth;
-		out.stat.btime.tv_nsec = about.birth_nsec;
-		out.stat.ctime.tv_sec = attr.ctime;
-		out.stat.ctime.tv_nsec = attr.ctimensec;
-		out.stat.mtime.tv_sec = attr.mtime;
-		out.stat.mtime.tv_nsec = attr.mtimensec;
+		out->stat.mask = 0xfff;
+		out->stat.blksize = attr.blksize;
+		out->stat.nlink = attr.nlink;
+		out->stat.uid = attr.uid;
+		out->stat.gid = attr.gid;
+		out->stat.mode = attr.mode;
+		out->stat.ino = attr.ino;
+		out->stat.size = attr.size;
+		out->stat.blocks = attr.blocks;
+		out->stat.atime.tv_sec = attr.atime;
+		out->stat.atime.tv_nsec = attr.atimensec;
+		out->stat.btime.tv_sec = about.birth;
+		out->stat.btime.tv_nsec = about.birth_nsec;
+		out->stat.ctime.tv_sec = attr.ctime;
+		out->stat.ctime.tv_nsec = attr.ctimensec;
+		out->stat.mtime.tv_sec = attr.mtime;
+		out->stat.mtime.tv_nsec = attr.mtimensec;
 		/* Device numbers as the kernel packs them for user space. */
-		out.stat.rdev_major = (attr.rdev & 0xfff00) >> 8;
-		out.stat.rdev_minor = (attr.rdev & 0xff) | ((attr.rdev >> 12) & 0xfff00);
-		if (bpf_efuse_reply_statx(ctx, &out, sizeof(out)))
+		out->stat.rdev_major = (attr.rdev & 0xfff00) >> 8;
+		out->stat.rdev_minor = (attr.rdev & 0xff) | ((attr.rdev >> 12) & 0xfff00);
+		if (bpf_efuse_reply_statx(ctx, &all, sizeof(all)))
 			return EFUSE_PASS;
 	}
 	return answered(ctx, EFUSE_DONE);
@@ -856,7 +861,7 @@ static __noinline int learn_getattr(struct efuse_ctx *ctx, const struct mark *ma
 static __noinline int learn_statx(struct efuse_ctx *ctx, const struct mark *mark)
 {
 	struct attributes about = {};
-	struct statx_out out;
+	struct statx_known out;
 	struct fuse_attr attr = {};
 
 	if (bpf_efuse_reply_copy(ctx, 0, &out, sizeof(out)) != sizeof(out) || (out.stat.mask & 0xfff) != 0xfff ||

@@ -60,6 +60,12 @@ export interface MetadataOptions {
   /** Files that are opened without the server keep the data that the kernel has cached of them (default: if exclusive). */
   keepData?: boolean
   /**
+   * Whether the server's answers may depend on who asks: then each is remembered for callers with the same rights only.
+   * Default: false for StackFS and MemFS on the command line, else true. Say false of a server that leaves permissions
+   * to the kernel (`default_permissions`) and answers all alike.
+   */
+  perCaller?: boolean
+  /**
    * Seconds after attaching before anything is kept. Requests that were under way then have not been seen to begin;
    * this is how long they may take. Default: 1
    */
@@ -181,10 +187,14 @@ function agreed(context: AcceleratorContext, name: keyof typeof FuseInitFlag): b
   return (((bit < 32 ? flags : flags2) >>> (bit & 31)) & 1) === 1
 }
 
-/** Whether the kernel checks permissions; not known of another program's mount unless it was asked for. */
-function kernelChecks(context: AcceleratorContext): boolean {
-  if (agreed(context, 'FUSE_POSIX_ACL') === true) return true
-  return context.server === 'program' ? context.options.defaultPermissions === true : context.options.defaultPermissions !== false
+/**
+ * Whether answers may depend on who asks. Ours don't, where the kernel checks permissions; of others nobody knows, even
+ * if it does.
+ */
+function differsByCaller(context: AcceleratorContext, given: boolean | undefined): boolean {
+  if (given !== undefined) return given
+  const ours = context.server === 'stackfs' || context.server === 'memfs'
+  return !ours || (context.options.defaultPermissions === false && agreed(context, 'FUSE_POSIX_ACL') !== true)
 }
 
 function operations(context: AcceleratorContext, options: MetadataOptions): Record<MetadataOperation, boolean> {
@@ -249,7 +259,7 @@ export class MetadataCache implements Attachment {
         negative_life: living.negative,
         other_life: living.other,
         timed: Object.values(living).some((one) => one !== FOREVER),
-        by_caller: !kernelChecks(context),
+        by_caller: differsByCaller(context, options.perCaller),
         exact_atime: options.exactAccessTimes ?? true,
         passthrough: agreed(context, 'FUSE_PASSTHROUGH') ?? true,
         keep_data: options.keepData ?? options.coherence === 'exclusive',
@@ -329,7 +339,7 @@ export class MetadataCache implements Attachment {
    * kernel has met; attributes once it has.
    * @param since `now()` from before it was gathered: what has changed since is not taken
    * @param seconds how long it holds
-   * @returns how many were taken. None where the server itself checks permissions, which can't be told beforehand
+   * @returns how many were taken. None with `perCaller`: who may have it can't be told beforehand
    */
   prefill(known: Iterable<Prefill>, since: bigint, seconds: number | 'forever'): number {
     const span = seconds === 'forever' ? FOREVER : BigInt(Math.round(seconds * 1e9))
