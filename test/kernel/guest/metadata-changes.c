@@ -168,8 +168,15 @@ static int use_map(int fd)
 static const unsigned char acl[] = { 2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 7, 0, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255,
 	0x10, 0, 4, 0, 255, 255, 255, 255, 0x20, 0, 0, 0, 255, 255, 255, 255 };
 
-#define CHANGE(change) do { if ((change) < 0) { failures++; printf("%s: %s\n", #change, strerror(errno)); } look(argv[1], argv[2], #change, 1); \
-	look(argv[1], argv[2], #change ", again", 1); } while (0)
+#define CHANGE(change)							\
+	do {								\
+		if ((change) < 0) {					\
+			failures++;					\
+			printf("%s: %s\n", #change, strerror(errno));	\
+		}							\
+		look(argv[1], argv[2], #change, 1);			\
+		look(argv[1], argv[2], #change ", again", 1);		\
+	} while (0)
 
 int main(int argc, char **argv)
 {

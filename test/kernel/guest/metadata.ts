@@ -119,7 +119,8 @@ await t.test('who may not is refused, whoever asked before', async (t) => {
   const as = (id: number, groups: string, command: string): string =>
     `setpriv --reuid ${id} --regid ${id} ${groups} ${command} > /dev/null 2>&1 && echo yes || echo no`
   const [alone, member] = ['--clear-groups', '--groups 2000']
-  await sh(`cd ${f.source}; mkdir closed; echo secret > closed/file; chmod 700 closed; echo private > mine; chown 1000 mine; chmod 600 mine;
+  await sh(`cd ${f.source}; mkdir closed; echo secret > closed/file; chmod 700 closed
+    echo private > mine; chown 1000 mine; chmod 600 mine
     mkdir group; echo g > group/file; chgrp 2000 group; chmod 750 group; setfattr -n user.x -v secret mine; ln -s /etc closed/link`)
   const tries: readonly [string, string][] = [
     ['no', as(1001, alone, `stat ${f.at}/closed/file`)],
