@@ -98,9 +98,9 @@ struct efuse_ctx {
 	/* READ, WRITE, READDIR, READLINK: bytes; GETXATTR: room for the value, 0 asks for its size;
 	 * select_queue: of the request's arguments */
 	__u32 size;
-	/* OPEN, RELEASE, READ, WRITE: open flags; ACCESS: mask; GETATTR: FUSE_GETATTR_... */
+	/* OPEN, RELEASE, READ, WRITE: open flags; ACCESS: mask; GETATTR, STATX: FUSE_GETATTR_... */
 	__u32 flags;
-	/* of the caller, as the server would see them; ~0: there is no caller */
+	/* of the caller, as the server would see them; ~0: there is no caller, or the mount is idmapped */
 	__u32 uid;
 	__u32 gid;
 	__u32 pid;
@@ -182,7 +182,7 @@ extern __u32 bpf_efuse_inode(struct efuse_ctx *ctx, __u64 nodeid) __ksym;
  */
 extern __u64 bpf_efuse_who(struct efuse_ctx *ctx) __ksym;
 
-/* Request hooks: is the caller in this group? */
+/* Request hooks: is the caller in this group? Not where ctx->gid does not tell who the caller is. */
 extern _Bool bpf_efuse_in_group(struct efuse_ctx *ctx, __u32 gid) __ksym;
 
 /*

@@ -13,6 +13,7 @@
 #include "efuse_args.h"
 #include "fuse_i.h"
 
+struct file;
 struct fuse_forget_link;
 struct fuse_req;
 struct qstr;
@@ -40,7 +41,7 @@ void efuse_lookup_forget(struct fuse_chan *fch, struct fuse_forget_link *forget,
 void efuse_lookup_end(struct fuse_args *args, struct inode *inode);
 unsigned int efuse_select_queue(struct fuse_req *req, unsigned int cpu, unsigned int nr_queues);
 
-long efuse_dev_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp);
+long efuse_dev_ioctl(struct file *file, unsigned int cmd, void __user *argp);
 void efuse_conn_gone(struct fuse_conn *fc);
 void efuse_inode_free(struct fuse_inode *fi);
 

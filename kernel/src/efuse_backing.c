@@ -119,9 +119,9 @@ int efuse_bind(struct fuse_conn *fc, const struct efuse_bind *bind)
 			return PTR_ERR(backing);
 	}
 
+	/* Until the inode is let go of: an unmount would find it busy. */
 	down_read(&fc->killsb);
 	inode = fuse_ilookup(fc, bind->nodeid, NULL);
-	up_read(&fc->killsb);
 	if (!inode) {
 		err = -ENOENT;
 	} else {
@@ -132,6 +132,7 @@ int efuse_bind(struct fuse_conn *fc, const struct efuse_bind *bind)
 			err = -EINVAL;
 		iput(inode);
 	}
+	up_read(&fc->killsb);
 	efuse_backing_put(backing);
 	return err;
 }

@@ -20,8 +20,14 @@ static bool efuse_is_valid_access(int off, int size, enum bpf_access_type type, 
 	return bpf_tracing_btf_ctx_access(off, size, type, prog, info);
 }
 
+/* No tail calls: all hooks look the same to them, and a program would do what only another hook may. */
+static const struct bpf_func_proto *efuse_get_func_proto(enum bpf_func_id id, const struct bpf_prog *prog)
+{
+	return id == BPF_FUNC_tail_call ? NULL : bpf_base_func_proto(id, prog);
+}
+
 static const struct bpf_verifier_ops efuse_verifier_ops = {
-	.get_func_proto		= bpf_base_func_proto,
+	.get_func_proto		= efuse_get_func_proto,
 	.is_valid_access	= efuse_is_valid_access,
 };
 

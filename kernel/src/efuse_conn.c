@@ -2,9 +2,10 @@
 /*
  * Which programs a connection has: tokens, attachments, and the table of hooks that requests read.
  *
- * An attachment claims the hooks that its struct efuse_ops fills. Whoever changes the set of attachments holds
- * efuse_lock, publishes a new table, and waits until nobody runs what the old one had (SRCU of the connection).
- * Requests never take efuse_lock.
+ * An attachment claims the hooks that its struct efuse_ops fills. Whoever changes a connection's attachments holds
+ * its lock, publishes a new table, and waits until nobody runs what the old one had (SRCU of the connection). That
+ * may take as long as a program reads a backing file, so what all connections share has a lock of its own, taken
+ * inside of it and never held for long. Requests take neither.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -18,8 +19,12 @@
 #define EFUSE_MAX_TOKENS 16
 
 struct efuse_attachment {
+	/* of the connection's attachments */
 	struct list_head list;
+	/* of efuse_attachments */
+	struct list_head all;
 	struct efuse_conn *ec;
+	/* protected by the connection's lock */
 	const struct efuse_ops *ops;
 	/* the BPF link that keeps it attached */
 	void *owner;
@@ -31,7 +36,7 @@ struct efuse_token {
 	u64 value;
 };
 
-/* Protects tokens, all attachments of all connections, and efuse_conn.fc. */
+/* Protects the lists of all tokens and attachments, and efuse_conn.fc. */
 static DEFINE_MUTEX(efuse_lock);
 static LIST_HEAD(efuse_tokens);
 static LIST_HEAD(efuse_attachments);
@@ -41,6 +46,7 @@ static void efuse_conn_put(struct efuse_conn *ec)
 	if (!refcount_dec_and_test(&ec->count))
 		return;
 	cleanup_srcu_struct(&ec->srcu);
+	mutex_destroy(&ec->lock);
 	efuse_opens_free(ec);
 	kfree(ec);
 }
@@ -63,6 +69,8 @@ static struct efuse_conn *efuse_conn_of(struct fuse_conn *fc)
 	}
 	/* the connection's own reference, see efuse_conn_gone() */
 	refcount_set(&ec->count, 1);
+	mutex_init(&ec->lock);
+	INIT_LIST_HEAD(&ec->attachments);
 	xa_init_flags(&ec->opens, XA_FLAGS_ALLOC1);
 	ec->fc = fc;
 	fc->efuse = ec;
@@ -81,7 +89,7 @@ static void efuse_publish(struct efuse_conn *ec, struct efuse_hooks *hooks)
 {
 	struct efuse_hooks *old;
 
-	old = rcu_replace_pointer(ec->fc->efuse_hooks, hooks, lockdep_is_held(&efuse_lock));
+	old = rcu_replace_pointer(ec->fc->efuse_hooks, hooks, lockdep_is_held(&ec->lock));
 	if (old) {
 		synchronize_srcu_expedited(&ec->srcu);
 		kfree(old);
@@ -97,9 +105,7 @@ static void efuse_update_hooks(struct efuse_conn *ec)
 	bool any = false;
 	int i;
 
-	list_for_each_entry(att, &efuse_attachments, list) {
-		if (att->ec != ec)
-			continue;
+	list_for_each_entry(att, &ec->attachments, list) {
 		any = true;
 		for (i = 0; i < EFUSE_NR_HOOKS; i++)
 			if (efuse_hook_of(att->ops, i))
@@ -127,8 +133,8 @@ static int efuse_check_hooks(struct efuse_conn *ec, const struct efuse_ops *ops,
 		if (!efuse_hook_of(ops, i))
 			continue;
 		any = true;
-		list_for_each_entry(att, &efuse_attachments, list)
-			if (att->ec == ec && att != self && efuse_hook_of(att->ops, i))
+		list_for_each_entry(att, &ec->attachments, list)
+			if (att != self && efuse_hook_of(att->ops, i))
 				return -EBUSY;
 	}
 	return any ? 0 : -EINVAL;
@@ -196,49 +202,57 @@ static int efuse_token_new(struct efuse_conn *ec, u64 *value)
 int efuse_attach(struct efuse_ops *ops, void *owner)
 {
 	struct efuse_attachment *att;
-	struct efuse_conn *ec;
-	int err = -EACCES;
+	struct efuse_conn *ec = NULL;
+	int err;
 
 	att = kzalloc_obj(*att, GFP_KERNEL_ACCOUNT);
 	if (!att)
 		return -ENOMEM;
-
-	mutex_lock(&efuse_lock);
-	ec = ops->token ? efuse_token_redeem(ops->token) : NULL;
-	if (!ec)
-		goto free;
-	err = -ENOTCONN;
-	if (!ec->fc || !READ_ONCE(ec->fc->chan->connected))
-		goto put;
-	err = efuse_check_hooks(ec, ops, NULL);
-	if (err)
-		goto put;
-
-	att->ec = ec;
 	att->ops = ops;
 	att->owner = owner;
-	list_add_tail(&att->list, &efuse_attachments);
-	efuse_update_hooks(ec);
+
+	mutex_lock(&efuse_lock);
+	if (ops->token)
+		ec = efuse_token_redeem(ops->token);
+	mutex_unlock(&efuse_lock);
+	if (!ec) {
+		kfree(att);
+		return -EACCES;
+	}
+	att->ec = ec;
+
+	mutex_lock(&ec->lock);
+	err = -ENOTCONN;
+	if (ec->fc && READ_ONCE(ec->fc->chan->connected))
+		err = efuse_check_hooks(ec, ops, NULL);
+	if (!err) {
+		list_add_tail(&att->list, &ec->attachments);
+		efuse_update_hooks(ec);
+	}
+	mutex_unlock(&ec->lock);
+	if (err) {
+		efuse_conn_put(ec);
+		kfree(att);
+		return err;
+	}
+
+	mutex_lock(&efuse_lock);
+	list_add_tail(&att->all, &efuse_attachments);
 	mutex_unlock(&efuse_lock);
 	return 0;
-
-put:
-	efuse_conn_put(ec);
-free:
-	mutex_unlock(&efuse_lock);
-	kfree(att);
-	return err;
 }
 
+/* The attachment of @owner, which the BPF subsystem replaces and detaches one after the other. */
 static struct efuse_attachment *efuse_attachment_of(void *owner)
 {
-	struct efuse_attachment *att;
+	struct efuse_attachment *att, *found = NULL;
 
-	lockdep_assert_held(&efuse_lock);
-	list_for_each_entry(att, &efuse_attachments, list)
+	mutex_lock(&efuse_lock);
+	list_for_each_entry(att, &efuse_attachments, all)
 		if (att->owner == owner)
-			return att;
-	return NULL;
+			found = att;
+	mutex_unlock(&efuse_lock);
+	return found;
 }
 
 /**
@@ -250,18 +264,21 @@ static struct efuse_attachment *efuse_attachment_of(void *owner)
  */
 int efuse_replace(struct efuse_ops *ops, void *owner)
 {
-	struct efuse_attachment *att;
+	struct efuse_attachment *att = efuse_attachment_of(owner);
+	struct efuse_conn *ec;
 	int err = -ENOTCONN;
 
-	mutex_lock(&efuse_lock);
-	att = efuse_attachment_of(owner);
-	if (att && att->ec->fc)
-		err = efuse_check_hooks(att->ec, ops, att);
+	if (!att)
+		return err;
+	ec = att->ec;
+	mutex_lock(&ec->lock);
+	if (ec->fc)
+		err = efuse_check_hooks(ec, ops, att);
 	if (!err) {
 		att->ops = ops;
-		efuse_update_hooks(att->ec);
+		efuse_update_hooks(ec);
 	}
-	mutex_unlock(&efuse_lock);
+	mutex_unlock(&ec->lock);
 	return err;
 }
 
@@ -273,49 +290,53 @@ int efuse_replace(struct efuse_ops *ops, void *owner)
  */
 void efuse_detach(void *owner)
 {
-	struct efuse_attachment *att;
+	struct efuse_attachment *att = efuse_attachment_of(owner);
+	struct efuse_conn *ec;
 
+	if (WARN_ON_ONCE(!att))
+		return;
+	ec = att->ec;
 	mutex_lock(&efuse_lock);
-	att = efuse_attachment_of(owner);
-	if (!WARN_ON_ONCE(!att)) {
-		list_del(&att->list);
-		if (att->ec->fc)
-			efuse_update_hooks(att->ec);
-		efuse_conn_put(att->ec);
-		kfree(att);
-	}
+	list_del(&att->all);
 	mutex_unlock(&efuse_lock);
+
+	mutex_lock(&ec->lock);
+	list_del(&att->list);
+	if (ec->fc)
+		efuse_update_hooks(ec);
+	mutex_unlock(&ec->lock);
+	efuse_conn_put(ec);
+	kfree(att);
 }
 
 /* The connection ends: its last reference has been dropped, so that nobody can still make requests. */
 void efuse_conn_gone(struct fuse_conn *fc)
 {
 	struct efuse_token *token, *next;
-	struct efuse_conn *ec;
+	struct efuse_conn *ec = fc->efuse;
 
+	if (!ec)
+		return;
+	mutex_lock(&ec->lock);
+	efuse_publish(ec, NULL);
 	mutex_lock(&efuse_lock);
-	ec = fc->efuse;
-	if (ec) {
-		list_for_each_entry_safe(token, next, &efuse_tokens, list)
-			if (token->ec == ec)
-				efuse_token_free(token);
-		efuse_publish(ec, NULL);
-		ec->fc = NULL;
-		fc->efuse = NULL;
-		efuse_conn_put(ec);
-	}
+	list_for_each_entry_safe(token, next, &efuse_tokens, list)
+		if (token->ec == ec)
+			efuse_token_free(token);
+	ec->fc = NULL;
 	mutex_unlock(&efuse_lock);
+	mutex_unlock(&ec->lock);
+	fc->efuse = NULL;
+	efuse_conn_put(ec);
 }
 
 static int efuse_control_release(struct inode *inode, struct file *file)
 {
-	struct efuse_conn *ec = file->private_data;
-
-	mutex_lock(&efuse_lock);
-	efuse_conn_put(ec);
-	mutex_unlock(&efuse_lock);
+	efuse_conn_put(file->private_data);
 	return 0;
 }
+
+static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp);
 
 static long efuse_control_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
@@ -331,7 +352,7 @@ static long efuse_control_ioctl(struct file *file, unsigned int cmd, unsigned lo
 	mutex_unlock(&efuse_lock);
 	if (!fc)
 		return -ENOTCONN;
-	ret = efuse_dev_ioctl(fc, cmd, (void __user *)arg);
+	ret = efuse_ioctl(fc, cmd, (void __user *)arg);
 	fuse_conn_put(fc);
 	return ret;
 }
@@ -373,11 +394,8 @@ static long efuse_ioctl_control(struct fuse_conn *fc)
 		return -ENOMEM;
 
 	fd = anon_inode_getfd("[efuse]", &efuse_control_operations, ec, O_RDWR | O_CLOEXEC);
-	if (fd < 0) {
-		mutex_lock(&efuse_lock);
+	if (fd < 0)
 		efuse_conn_put(ec);
-		mutex_unlock(&efuse_lock);
-	}
 	return fd;
 }
 
@@ -394,6 +412,7 @@ static long efuse_ioctl_info(struct fuse_conn *fc, struct efuse_info __user *arg
 {
 	struct efuse_attachment *att;
 	struct efuse_info *info;
+	struct efuse_conn *ec;
 	long err = 0;
 	int i;
 
@@ -404,18 +423,23 @@ static long efuse_ioctl_info(struct fuse_conn *fc, struct efuse_info __user *arg
 	info->version = EFUSE_VERSION;
 	info->nr_hooks = EFUSE_NR_HOOKS;
 	mutex_lock(&efuse_lock);
-	list_for_each_entry(att, &efuse_attachments, list)
-		for (i = 0; i < EFUSE_NR_HOOKS; i++)
-			if (att->ec->fc == fc && efuse_hook_of(att->ops, i))
-				memcpy(info->holders[i], att->ops->name, EFUSE_NAME_LEN);
+	ec = fc->efuse;
 	mutex_unlock(&efuse_lock);
+	if (ec) {
+		mutex_lock(&ec->lock);
+		list_for_each_entry(att, &ec->attachments, list)
+			for (i = 0; i < EFUSE_NR_HOOKS; i++)
+				if (efuse_hook_of(att->ops, i))
+					memcpy(info->holders[i], att->ops->name, EFUSE_NAME_LEN);
+		mutex_unlock(&ec->lock);
+	}
 	if (copy_to_user(argp, info, sizeof(*info)))
 		err = -EFAULT;
 	kfree(info);
 	return err;
 }
 
-long efuse_dev_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp)
+static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp)
 {
 	switch (cmd) {
 	case EFUSE_IOC_TOKEN:
@@ -429,4 +453,18 @@ long efuse_dev_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp)
 	default:
 		return -ENOTTY;
 	}
+}
+
+/* What the device does not know itself. */
+long efuse_dev_ioctl(struct file *file, unsigned int cmd, void __user *argp)
+{
+	struct fuse_dev *fud;
+
+	/* fuse_get_dev() may wait for the mount */
+	if (_IOC_TYPE(cmd) != EFUSE_IOC_MAGIC)
+		return -ENOTTY;
+	fud = fuse_get_dev(file);
+	if (IS_ERR(fud))
+		return PTR_ERR(fud);
+	return efuse_ioctl(fud->chan->conn, cmd, argp);
 }

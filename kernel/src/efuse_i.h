@@ -3,6 +3,8 @@
 #ifndef _FS_EFUSE_I_H
 #define _FS_EFUSE_I_H
 
+#include <linux/list.h>
+#include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/srcu.h>
 #include <linux/xarray.h>
@@ -48,7 +50,13 @@ struct efuse_conn {
 	/* Held by whoever runs a program, or reads fc->efuse_hooks to do so. */
 	struct srcu_struct srcu;
 
-	/* NULL once the connection is gone. Protected by efuse_lock. */
+	/* Held by whoever changes the attachments, until nobody runs what was taken away. */
+	struct mutex lock;
+
+	/* Protected by @lock. */
+	struct list_head attachments;
+
+	/* NULL once the connection is gone. Written under @lock and efuse_lock, read under either. */
 	struct fuse_conn *fc;
 
 	/*

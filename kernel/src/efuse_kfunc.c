@@ -159,12 +159,15 @@ __bpf_kfunc int bpf_efuse_name(struct efuse_ctx *ctx, u32 which, void *mem, u32 
  * bpf_efuse_in_group - is the caller in this group, by its fsgid or a supplementary one?
  * @ctx: request, in a request hook
  * @gid: group, as the server numbers it
+ *
+ * Of a caller whom the request does not name nothing is known: that is so on idmapped mounts, where its groups are
+ * not those of the file system.
  */
 __bpf_kfunc bool bpf_efuse_in_group(struct efuse_ctx *ctx, u32 gid)
 {
 	kgid_t kgid = make_kgid(efuse_call(ctx)->fc->user_ns, gid);
 
-	return gid_valid(kgid) && in_group_p(kgid);
+	return ctx->gid != FUSE_INVALID_UIDGID && gid_valid(kgid) && in_group_p(kgid);
 }
 
 /**
@@ -458,6 +461,8 @@ __bpf_kfunc int bpf_efuse_reply_open(struct efuse_ctx *ctx, u32 open_flags)
 	out = efuse_reply_fixed(call, sizeof(*out));
 	if (!out || open_flags & ~allowed)
 		return -EINVAL;
+	/* before the handle can be used, and while who takes the programs away still waits for this one */
+	WRITE_ONCE(call->fc->efuse->opened, true);
 	memset(out, 0, sizeof(*out));
 	out->open_flags = open_flags;
 	call->replied = true;

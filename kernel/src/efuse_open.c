@@ -9,6 +9,7 @@
  * Only files opened for reading alone: written-back pages come in atomic context, where nothing can be opened.
  */
 #include <linux/mutex.h>
+#include <linux/refcount.h>
 #include <linux/slab.h>
 #include "dev.h"
 #include "efuse_i.h"
@@ -17,6 +18,8 @@
 #define EFUSE_FH_ID(fh)	((fh) ^ EFUSE_FH_TAG)
 
 struct efuse_open {
+	/* the table's, until it is released, and one for each request that looks at it */
+	refcount_t count;
 	/* two threads may need the server's handle at once */
 	struct mutex lock;
 	/* the server has it, under @fh */
@@ -28,6 +31,36 @@ struct efuse_open {
 	u64 nodeid;
 	u64 fh;
 };
+
+static void efuse_open_put(struct efuse_open *open)
+{
+	if (!refcount_dec_and_test(&open->count))
+		return;
+	mutex_destroy(&open->lock);
+	kfree(open);
+}
+
+/*
+ * The file behind a handle, held; NULL: the handle is the server's. Users of a file keep it from being released, but
+ * a server may make handles that look like ours: then it loses files, and nothing worse.
+ */
+static struct efuse_open *efuse_open_get(struct efuse_conn *ec, u64 fh, u64 nodeid, bool release)
+{
+	struct efuse_open *open;
+
+	if (fh >> 48 != EFUSE_FH_TAG >> 48 || EFUSE_FH_ID(fh) > INT_MAX)
+		return NULL;
+	xa_lock(&ec->opens);
+	open = xa_load(&ec->opens, EFUSE_FH_ID(fh));
+	if (open && open->nodeid != nodeid)
+		open = NULL;
+	if (open && release)
+		__xa_erase(&ec->opens, EFUSE_FH_ID(fh));
+	else if (open)
+		refcount_inc(&open->count);
+	xa_unlock(&ec->opens);
+	return open;
+}
 
 /**
  * efuse_open_answer - remembers a file that a program has just opened
@@ -44,14 +77,14 @@ int efuse_open_answer(struct efuse_call *call)
 	open = kzalloc_obj(*open, GFP_KERNEL_ACCOUNT);
 	if (!open)
 		return -ENOMEM;
+	refcount_set(&open->count, 1);
 	mutex_init(&open->lock);
 	open->dir = call->args->opcode == FUSE_OPENDIR;
 	open->flags = call->ctx.flags;
 	open->nodeid = call->args->nodeid;
-	WRITE_ONCE(ec->opened, true);
 	err = xa_alloc(&ec->opens, &id, open, xa_limit_31b, GFP_KERNEL_ACCOUNT);
 	if (err) {
-		kfree(open);
+		efuse_open_put(open);
 		return err;
 	}
 	out->fh = EFUSE_FH_TAG | id;
@@ -160,6 +193,20 @@ unlock:
 	return err;
 }
 
+/* Must the server hear of the request? */
+static bool efuse_open_needed(struct fuse_conn *fc, struct fuse_args *args, struct efuse_open *open)
+{
+	switch (args->opcode) {
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+		return open->opened && !open->no_release;
+	case FUSE_FLUSH:
+		return open->opened || READ_ONCE(fc->efuse_locked);
+	default:
+		return true;
+	}
+}
+
 /**
  * efuse_open_resolve - makes a request on a file that a program has opened one that the server understands
  * @fm: mount
@@ -174,41 +221,29 @@ int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args)
 	struct efuse_open *open;
 	bool release;
 	u64 *fh;
-	int err;
+	int ret;
 
 	fh = efuse_fh_of(args);
-	if (!fh || *fh >> 48 != EFUSE_FH_TAG >> 48 || EFUSE_FH_ID(*fh) > INT_MAX)
+	if (!fh)
 		return EFUSE_PASS;
-	/* Whoever holds a handle uses the file, so that it is not released meanwhile. Else it is the server's own. */
-	open = xa_load(&ec->opens, EFUSE_FH_ID(*fh));
-	if (!open || open->nodeid != args->nodeid)
-		return EFUSE_PASS;
-
-	if (efuse_fh_leave_out(args))
-		return EFUSE_PASS;
-
 	release = args->opcode == FUSE_RELEASE || args->opcode == FUSE_RELEASEDIR;
-	if (release)
-		xa_erase(&ec->opens, EFUSE_FH_ID(*fh));
-	if (release || args->opcode == FUSE_FLUSH) {
-		bool needed = release ? open->opened && !open->no_release :
-					open->opened || fc->efuse_locked;
+	open = efuse_open_get(ec, *fh, args->nodeid, release);
+	if (!open)
+		return EFUSE_PASS;
 
-		if (!needed) {
-			if (release)
-				kfree(open);
-			return EFUSE_DONE;
-		}
+	if (efuse_fh_leave_out(args)) {
+		ret = EFUSE_PASS;
+	} else if (!efuse_open_needed(fc, args, open)) {
+		ret = EFUSE_DONE;
+	} else if (efuse_synthetic(open->nodeid)) {
+		ret = -EOPNOTSUPP;
+	} else {
+		ret = efuse_open_late(fm, open);
+		if (!ret)
+			*fh = open->fh;
 	}
-	if (efuse_synthetic(open->nodeid))
-		err = -EOPNOTSUPP;
-	else
-		err = efuse_open_late(fm, open);
-	if (!err)
-		*fh = open->fh;
-	if (release)
-		kfree(open);
-	return err ?: EFUSE_PASS;
+	efuse_open_put(open);
+	return ret;
 }
 
 /* The connection has ended: what is still there was open when it did. */
@@ -218,6 +253,6 @@ void efuse_opens_free(struct efuse_conn *ec)
 	unsigned long id;
 
 	xa_for_each(&ec->opens, id, open)
-		kfree(open);
+		efuse_open_put(open);
 	xa_destroy(&ec->opens);
 }

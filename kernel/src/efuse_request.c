@@ -75,6 +75,10 @@ static void efuse_ctx_fill(struct efuse_ctx *ctx, const struct fuse_args *args)
 		ctx->flags = ((const struct fuse_getattr_in *)in)->getattr_flags;
 		ctx->fh = ((const struct fuse_getattr_in *)in)->fh;
 		break;
+	case FUSE_STATX:
+		ctx->flags = ((const struct fuse_statx_in *)in)->getattr_flags;
+		ctx->fh = ((const struct fuse_statx_in *)in)->fh;
+		break;
 	case FUSE_ACCESS:
 		ctx->flags = ((const struct fuse_access_in *)in)->mask;
 		break;
@@ -329,6 +333,12 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 		return fuse_chan_send(fc->chan, args);
 	}
 
+	/* What READDIRPLUS has told of and nobody takes goes back one by one. */
+	if (args->opcode == FUSE_FORGET) {
+		efuse_forget(fc, args->nodeid, ((const struct fuse_forget_in *)args->in_args[0].value)->nlookup);
+		return fuse_chan_send(fc->chan, args);
+	}
+
 	efuse_call_init(&call, fc, fm, args, false);
 	if (efuse_answer(&call, &ret) || efuse_keep(fm, args, &ret))
 		return ret;
@@ -355,8 +365,9 @@ static void efuse_background_end(struct fuse_args *args, int error)
  * @args: request, whose end() is called at its end, unless an error is returned
  * @gfp_flags: memory for it
  *
- * Written-back pages come in atomic context. They have no credentials, as RELEASE, which no hook answers: so what
- * may be answered, and may sleep, are reads and writes on behalf of a caller.
+ * Written-back pages come under the inode's spin lock, which their end() takes: no hook is asked that could sleep, and
+ * what fails is left to the caller to end. They have no credentials, as RELEASE, which no hook answers: so what may be
+ * answered, and may sleep, are reads and writes on behalf of a caller.
  */
 int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_flags)
 {
@@ -371,7 +382,9 @@ int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_fl
 	efuse_call_init(&call, fc, fm, args, true);
 	if ((efuse_ready(fc) && !(args->opcode == FUSE_WRITE && args->nocreds) && efuse_answer(&call, &ret)) ||
 	    efuse_keep(fm, args, &ret)) {
-		args->end(args, min_t(ssize_t, ret, 0));
+		if (ret < 0)
+			return ret;
+		args->end(args, 0);
 		return 0;
 	}
 	if (!efuse_ready(fc))
