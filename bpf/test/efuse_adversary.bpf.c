@@ -29,6 +29,11 @@ enum {
 	HUGE_REPLY, GAPS, SUBMOUNT, BAD_NAMES, LOOPS, MODES,
 };
 
+static long turn(__u32 index, void *context)
+{
+	return 0;
+}
+
 /* Notes what a call returned. */
 static __always_inline void note(int result)
 {
@@ -118,6 +123,7 @@ int EFUSE_HOOK(adversary_getattr)
 		/* as long as a verifier lets it */
 		for (int i = 0; i < 1000; i++)
 			bpf_efuse_reply_attr(ctx, &reply.out, sizeof(reply.out));
+		bpf_loop(1 << 18, turn, 0, 0);
 		return EFUSE_PASS;
 	default:
 		return wrong_return();
@@ -253,6 +259,94 @@ int EFUSE_HOOK(adversary_open)
 	}
 }
 
+SEC("struct_ops/readlink")
+int EFUSE_HOOK(adversary_readlink)
+{
+	char block[64];
+
+	__builtin_memset(block, 'x', sizeof(block));
+	switch (mode) {
+	case HUGE_REPLY:
+		/* as long as a link can be, with no byte to spare */
+		for (int i = 0; i < 63; i++)
+			note(bpf_efuse_reply_data(ctx, i * sizeof(block), block, sizeof(block)));
+		note(bpf_efuse_reply_data(ctx, 63 * sizeof(block), block, sizeof(block)));
+		note(bpf_efuse_reply_data(ctx, 63 * sizeof(block), block, sizeof(block) - 1));
+		return EFUSE_DONE;
+	case GAPS:
+		note(bpf_efuse_reply_data(ctx, 2000, block, 1));
+		return EFUSE_DONE;
+	default:
+		return wrong_return();
+	}
+}
+
+SEC("struct_ops/getxattr")
+int EFUSE_HOOK(adversary_getxattr)
+{
+	char block[64] = {};
+
+	switch (mode) {
+	case HUGE_REPLY:
+		note(bpf_efuse_reply_size(ctx, 65537));
+		note(bpf_efuse_reply_size(ctx, ~0U));
+		note(bpf_efuse_reply_data(ctx, ctx->size, block, sizeof(block)));
+		note(bpf_efuse_reply_size(ctx, ctx->size ? ctx->size : 65536));
+		return EFUSE_DONE;
+	case WRONG_REQUEST:
+		note(bpf_efuse_reply_attr(ctx, block, sizeof(block)));
+		note(bpf_efuse_reply_open(ctx, 0));
+		return EFUSE_DONE;
+	default:
+		return wrong_return();
+	}
+}
+
+SEC("struct_ops/statfs")
+int EFUSE_HOOK(adversary_statfs)
+{
+	struct {
+		struct fuse_statfs_out out;
+		char more[8];
+	} reply;
+
+	__builtin_memset(&reply, 0xff, sizeof(reply));
+	switch (mode) {
+	case WRONG_SIZE:
+		note(bpf_efuse_reply_statfs(ctx, &reply, sizeof(reply)));
+		note(bpf_efuse_reply_statfs(ctx, &reply, 1));
+		return EFUSE_DONE;
+	case HUGE_SIZE:
+		note(bpf_efuse_reply_statfs(ctx, &reply.out, sizeof(reply.out)));
+		return EFUSE_DONE;
+	default:
+		return wrong_return();
+	}
+}
+
+SEC("struct_ops/write")
+int EFUSE_HOOK(adversary_write)
+{
+	char block[64] = {};
+
+	switch (mode) {
+	case HUGE_REPLY:
+		note(bpf_efuse_reply_size(ctx, 1));
+		note(bpf_efuse_reply_data(ctx, 0, block, sizeof(block)));
+		note(bpf_efuse_arg(ctx, 1, ~0U, block, sizeof(block)));
+		note(bpf_efuse_arg(ctx, 2, 0, block, sizeof(block)));
+		return EFUSE_DONE;
+	default:
+		return wrong_return();
+	}
+}
+
+SEC("struct_ops/select_queue")
+int EFUSE_HOOK(adversary_select_queue)
+{
+	return mode * 0x1234567;
+}
+
 SEC("struct_ops/begin")
 int EFUSE_HOOK(adversary_begin)
 {
@@ -284,6 +378,11 @@ struct efuse_ops adversary = {
 	.read = (void *)adversary_read,
 	.readdir = (void *)adversary_readdir,
 	.open = (void *)adversary_open,
+	.readlink = (void *)adversary_readlink,
+	.getxattr = (void *)adversary_getxattr,
+	.statfs = (void *)adversary_statfs,
+	.write = (void *)adversary_write,
+	.select_queue = (void *)adversary_select_queue,
 	.begin = (void *)adversary_begin,
 	.reply = (void *)adversary_reply,
 	.name = "adversary",

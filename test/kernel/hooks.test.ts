@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: MIT
-/** efuse.ko's hooks in a guest: slots and tokens, answers, opens, what must be refused, what must not do harm. */
+/**
+ * efuse.ko's hooks in a guest: slots and tokens, answers, opens, backing files and rings, begin and reply; what must be
+ * refused, and what must do no harm.
+ */
 import t from 'tap'
 import { testInGuest } from './lab.js'
 
 // Each guest has its own limit.
 t.setTimeout(0)
 
-await testInGuest(t, { hooks: 'node dist/test/kernel/guest/hooks.js' }, { seconds: 600, cpus: 2 })
+await testInGuest(t, {
+  hooks: 'node dist/test/kernel/guest/hooks.js',
+  io: 'node dist/test/kernel/guest/hooks-io.js',
+  safety: 'node dist/test/kernel/guest/hooks-safety.js',
+}, { seconds: 1500, cpus: 2 })

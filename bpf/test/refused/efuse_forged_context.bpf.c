@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* To be refused: a context of the program'\''s own making is handed over. */
+/* To be refused: a context of the program's own making is handed over. */
 #include <linux/bpf.h>
 #include <linux/fuse.h>
 #include <bpf/bpf_helpers.h>

@@ -1,132 +1,33 @@
 // SPDX-License-Identifier: MIT
-/**
- * In the guest: a MemFS on an efuse mount, served by this process, and BPF programs on its connection. What uses the
- * mount runs in processes of its own.
- */
-import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { basename, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { getSystemErrorName, promisify } from 'node:util'
-import t, { type Test } from 'tap'
-import { BpfObject } from '../../../src/bpf/index.js'
-import { MemFS, mount, type Mount } from '../../../src/index.js'
-import * as native from '../../../src/native.js'
+/** In the guest: what hooks do. Slots, answers, files that programs open; begin and reply. */
+import t from 'tap'
+import { HookProgram } from '../../../src/bpf/hooks.js'
+import { BaseFileSystem } from '../../../src/index.js'
+import { OPERATION_BY_OPCODE } from '../../../src/protocol/operations.js'
+import { attach, dropCaches, fixture, holders, HOOKS, moduleFree, objectPath, quiet, sh, sleep, until } from './hooks-support.js'
 
 t.setTimeout(0)
-
-const OBJECTS = fileURLToPath(new URL('../../../bpf/test', import.meta.url))
-/** Objects of bpf/test/, and what their struct efuse_ops is called. */
-const OPS = {
-  efuse_pass: 'pass', efuse_synthetic: 'synthetic', efuse_open: 'opener', efuse_io: 'io', efuse_adversary: 'adversary',
-}
-type ObjectName = keyof typeof OPS
-
-// Of kernel/src/efuse_uapi.h.
-const EFUSE_IOC_TOKEN = 0x8008ef01
-const EFUSE_IOC_CONTROL = 0xef02
-const EFUSE_IOC_INFO = 0x8208ef04
-const INFO_BYTES = 8 + 32 * 16
-
-const run = promisify(execFile)
-
-interface Result {
-  ok: boolean
-  output: string
-}
-
-/** A shell command of another process. */
-async function sh(command: string): Promise<Result> {
-  try {
-    const { stdout } = await run('sh', ['-c', command], { encoding: 'latin1', maxBuffer: 1 << 24 })
-    return { ok: true, output: stdout }
-  } catch (error) {
-    return { ok: false, output: String((error as { stderr?: string }).stderr) }
-  }
-}
-
-/** This process's descriptor of the device that serves the newest mount. */
-function deviceDescriptor(): number {
-  const found = readdirSync('/proc/self/fd').map(Number).filter((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`) === '/dev/efuse'
-    } catch {
-      return false
-    }
-  })
-  return Math.max(...found)
-}
-
-interface Fixture {
-  mounted: Mount
-  /** The mountpoint. */
-  at: string
-  /** A control descriptor. */
-  control: number
-}
-
-async function fixture(t: Test): Promise<Fixture> {
-  const at = mkdtempSync('/tmp/efuse-hooks-')
-  const mounted = await mount(new MemFS(), at, { type: 'efuse', entryTimeout: 0, attrTimeout: 0 })
-  const control = native.ioctlValue(deviceDescriptor(), EFUSE_IOC_CONTROL, 0)
-  t.ok(control >= 0, 'the device hands out a control descriptor')
-  t.teardown(async () => {
-    native.close(control)
-    await mounted.unmount({ lazy: true }).catch(() => {})
-  })
-  await sh(`head -c 100000 /dev/urandom > ${at}/file; cp ${at}/file ${at}.copy`)
-  return { mounted, at, control }
-}
-
-function token(control: number): bigint {
-  const block = native.allocate(8)
-  const result = native.ioctl(control, EFUSE_IOC_TOKEN, block, 0, 8)
-  if (result < 0) throw Object.assign(new Error('no token'), { code: getSystemErrorName(result) })
-  return new DataView(block.buffer).getBigUint64(0, true)
-}
-
-/** Who holds which hook, in the order of struct efuse_ops. */
-function holders(control: number): string[] {
-  const block = native.allocate(INFO_BYTES)
-  native.ioctl(control, EFUSE_IOC_INFO, block, 0, INFO_BYTES)
-  const bytes = Buffer.from(block.buffer, 0, INFO_BYTES)
-  return Array.from({ length: bytes.readUInt32LE(4) }, (_, hook) =>
-    bytes.toString('latin1', 8 + hook * 16, 24 + hook * 16).replace(/\0.*/s, ''))
-}
-
-/** Loads an object for a connection, and attaches it: until it is closed. */
-async function attach(name: ObjectName, value: bigint): Promise<BpfObject> {
-  const object = await BpfObject.open(join(OBJECTS, `${name}.bpf.o`))
-  try {
-    object.structOps(OPS[name]).fields.set('token', value)
-    object.load()
-    object.structOps(OPS[name]).attach()
-    return object
-  } catch (error) {
-    object.close()
-    throw error
-  }
-}
-
-const count = ({ mounted }: Fixture, operation: string): number => Number(mounted.stats().operations[operation]?.count ?? 0)
 
 await t.test('slots and tokens', async (t) => {
   const f = await fixture(t)
   t.notOk(holders(f.control).some(Boolean), 'all hooks are free')
-  const used = token(f.control)
+  const used = f.token()
   const first = await attach('efuse_pass', used)
   t.ok(holders(f.control).every((name) => name === 'pass'), 'one attachment has taken all of them')
-  t.ok((await sh(`cmp ${f.at}/file ${f.at}.copy && ls ${f.at} && stat ${f.at}/file && echo new > ${f.at}/new`)).ok, 'programs that pass')
-  await t.rejects(attach('efuse_synthetic', token(f.control)), { code: 'EBUSY' }, 'a taken hook')
+  t.equal(holders(f.control).length, HOOKS.length)
+  const { ok, errors } = await sh('cmp "$1/file" "$1.copy" && ls "$1" && stat "$1/file" && echo new > "$1/new"', f.at)
+  t.ok(ok, `programs that pass ${errors}`)
+  await t.rejects(attach('efuse_synthetic', f.token()), { code: 'EBUSY' }, 'a taken hook')
   await t.rejects(attach('efuse_io', used), { code: 'EACCES' }, 'a token that was used')
   await t.rejects(attach('efuse_io', 12345n), { code: 'EACCES' }, 'a token that nobody gave')
   await t.rejects(attach('efuse_io', 0n), { code: 'EACCES' }, 'none')
+  const tokens = Array.from({ length: 17 }, () => f.token())
   first.close()
+  await t.rejects(attach('efuse_io', tokens[0]), { code: 'EACCES' }, 'a connection has sixteen tokens, the newest')
   t.notOk(holders(f.control).some(Boolean), 'detached with its owner')
-  const second = await attach('efuse_open', token(f.control))
-  await t.rejects(attach('efuse_synthetic', token(f.control)), { code: 'EBUSY' }, 'open is taken')
-  const beside = await attach('efuse_io', token(f.control))
+  const second = await attach('efuse_open', tokens[1])
+  await t.rejects(attach('efuse_synthetic', f.token()), { code: 'EBUSY' }, 'open is taken')
+  const beside = await attach('efuse_io', f.token())
   t.strictSame(new Set(holders(f.control)), new Set(['', 'opener', 'io']), 'two side by side')
   second.close()
   beside.close()
@@ -134,96 +35,167 @@ await t.test('slots and tokens', async (t) => {
 
 await t.test('a file that the server does not know', async (t) => {
   const f = await fixture(t)
-  const object = await attach('efuse_synthetic', token(f.control))
-  const kinds = ['FUSE_OPEN', 'FUSE_READ', 'FUSE_FLUSH', 'FUSE_RELEASE']
-  const before = kinds.map((name) => count(f, name))
+  const { object } = await attach('efuse_synthetic', f.token())
+  await quiet(f)
+  const kinds = ['FUSE_OPEN', 'FUSE_READ', 'FUSE_FLUSH', 'FUSE_RELEASE', 'FUSE_STATX']
+  const before = kinds.map(f.count)
   const expected = Buffer.from(Array.from({ length: 10_000 }, (_, index) => index & 255))
   const path = `${f.at}/synthetic`
-  t.equal((await sh(`stat -c %s ${path}`)).output.trim(), '10000', 'GETATTR')
-  t.ok(Buffer.from((await sh(`cat ${path}`)).output, 'latin1').equals(expected), 'buffered reads')
-  t.ok(Buffer.from((await sh(`dd if=${path} iflag=direct bs=4096 status=none`)).output, 'latin1').equals(expected), 'direct reads')
-  t.equal((await sh(`dd if=${path} bs=1 skip=9990 status=none | wc -c`)).output.trim(), '10', 'the end')
-  await sleep(200)
-  t.strictSame(kinds.map((name) => count(f, name)), before, 'nothing of it has reached the server')
+  const bytes = ({ output }: { output: string }) => Buffer.from(output, 'latin1')
+  t.equal((await sh('stat -c %s "$1"', path)).output.trim(), '10000', 'GETATTR')
+  t.ok(bytes(await sh('cat "$1"', path)).equals(expected), 'buffered reads')
+  t.ok(bytes(await sh('dd if="$1" iflag=direct bs=4096 status=none', path)).equals(expected), 'direct reads')
+  t.equal((await sh('dd if="$1" bs=1 skip=9990 status=none | wc -c', path)).output.trim(), '10', 'the end')
+  await quiet(f)
+  t.strictSame(kinds.map(f.count), before, 'nothing of it has reached the server')
   t.ok(object.globals.get('answered') > 5n, 'the programs have answered')
-  t.notOk((await sh(`echo x > ${path}`)).ok, 'it can not be written to')
+  t.notOk((await sh('echo x > "$1"', path)).ok, 'it can not be written to')
   object.close()
-  t.notOk((await sh(`cat ${path}`)).ok, 'gone with its programs')
-  t.ok((await sh(`cmp ${f.at}/file ${f.at}.copy`)).ok, 'the server goes on')
+  t.notOk((await sh('cat "$1"', path)).ok, 'gone with its programs')
+  t.ok((await sh('cmp "$1/file" "$1.copy"', f.at)).ok, 'the server goes on')
+})
+
+/** Nothing but a root, whose access nobody restricts: without ACCESS requests a hook for them would never be asked. */
+class Root extends BaseFileSystem {
+  access(): number {
+    return 0
+  }
+}
+
+await t.test('each request hook answers', async (t) => {
+  const f = await fixture(t, { fileSystem: new Root(), options: { defaultPermissions: false } })
+  const { object } = await attach('efuse_tree', f.token())
+  const at = `${f.at}/tree`
+  const said = async (command: string) => (await sh(command, at)).output.trim()
+  t.equal(await said('stat -c "%F %n" "$1" "$1/data" "$1/link"'),
+    `directory ${at}\nregular file ${at}/data\nsymbolic link ${at}/link`, 'lookup, getattr')
+  t.equal(await said('cat "$1/data"'), 'written by a program', 'open, read, flush')
+  t.equal(await said('ls "$1"'), 'data\nlink', 'opendir, readdir')
+  t.equal(await said('ls -a --sort=none "$1" | wc -l'), '2', 'exactly what it lists')
+  t.equal(await said('readlink "$1/link"; cat "$1/link"'), 'data\nwritten by a program', 'readlink')
+  t.equal(await said('getfattr --absolute-names -n user.bpf --only-values "$1/data"'), 'of a program', 'getxattr')
+  t.notOk((await sh('getfattr -n user.other "$1/data"', at)).ok, 'an error')
+  t.equal(await said('python3 -c "import os, sys; print(os.access(sys.argv[1], os.R_OK), os.access(sys.argv[1], os.W_OK))" "$1/data"'),
+    'True False', 'access')
+  t.equal(await said('stat -f -c %b "$1"'), '4242', 'statfs')
+  t.notOk((await sh('cat "$1/none"', at)).ok, 'a name that is not there')
+  const answers = object.globals.get<bigint[]>('answers')
+  t.strictSame(HOOKS.slice(0, 12).filter((_, hook) => answers[hook] === 0n), [], 'all of them were asked')
+  t.ok(object.globals.get('reads') > 0n)
+  for (const name of ['FUSE_READLINK', 'FUSE_GETXATTR', 'FUSE_STATFS', 'FUSE_READ']) {
+    t.equal(f.count(name), 0, `the server has seen no ${name}`)
+  }
+  t.notOk((await sh('touch "$1/new" || mkdir "$1/new" || ln "$1/data" "$1/other" || mv "$1/data" "$1/.."', at)).ok,
+    'what the programs do not answer fails')
+  object.close()
+})
+
+/** What BPF has counted at both ends, by the names of operations. */
+function counted(program: Pick<HookProgram, 'object'>, what: 'begun' | 'replied'): Record<string, number> {
+  const counts = program.object.globals.get<bigint[]>(what)
+  return Object.fromEntries(counts.map((count, opcode) => [OPERATION_BY_OPCODE[opcode]?.name ?? String(opcode), Number(count)] as const)
+    .filter(([name, count]) => count > 0 && !/FORGET/.test(name)))
+}
+
+function difference(after: Record<string, number>, before: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(Object.entries(after).map(([name, count]) => [name, count - (before[name] ?? 0)] as const)
+    .filter(([, count]) => count > 0))
+}
+
+/** Work with requests of many kinds, some of which nobody waits for, and some of which fail. */
+const WORK = `set -e; cd "$1"; mkdir d; for i in 1 2 3 4 5; do echo $i > d/$i; done; ln -s target d/link; readlink d/link
+  mv d/1 d/moved; ln d/2 d/hard; setfattr -n user.a -v b d/2; getfattr -d d/2; ls -l d; stat d/none || true
+  cat file > /dev/null; dd if=file of=/dev/null iflag=direct bs=32k status=none; dd if=/dev/zero of=d/big bs=1M count=2 status=none
+  truncate -s 5 d/big; chmod 600 d/big; sync d/big; flock d/big true; fallocate -l 100000 d/big; df . ; rm -r d`
+
+await t.test('begin and reply see all that goes to the server', async (t) => {
+  const f = await fixture(t)
+  await quiet(f)
+  const before = f.counts()
+  const program = await attach('efuse_watch', f.token())
+  for (let round = 0; round < 3; round++) {
+    await dropCaches()
+    const { ok, errors } = await sh(WORK, f.at)
+    t.ok(ok, errors)
+  }
+  await sh('head -c 4096 "$1/file" > /dev/null; stat "$1/file"; printf 12345678 > "$1/first"; mv "$1/first" "$1/second"', f.at)
+  await quiet(f)
+  const sent = difference(f.counts(), before)
+  t.ok(Object.keys(sent).length > 15, `${Object.keys(sent).length} kinds`)
+  t.strictSame(counted(program, 'begun'), sent, 'begin has seen as many as the server')
+  t.strictSame(counted(program, 'replied'), sent, 'so has reply')
+  const value = (name: string) => program.object.globals.get<any>(name)
+  t.equal(value('strange'), 0n, 'scratch bytes have come with each of them')
+  t.ok(value('failed').some((count: bigint) => count >= 3n), 'errors')
+  t.strictSame([value('name'), value('name2')], ['first', 'second'], 'names')
+  t.equal(Buffer.from(value('write_data')).toString(), '12345678', 'data on its way')
+  t.equal(BigInt((await sh('stat -c %i "$1/second"', f.at)).output.trim()), value('create_nodeid'), "CREATE's entry")
+  t.equal(value('create_reply_size'), 16)
+  t.ok(value('getattr_size') > 0n)
+  await sh('rm "$1/second"', f.at)
+  await dropCaches()
+  t.ok(await until(() => value('begun')[2] > 0n), 'begin sees what is forgotten')
+  t.equal(value('replied')[2], 0n, 'to which there is no reply')
+  program.close()
+})
+
+await t.test('nothing passes by while programs are replaced', async (t) => {
+  const f = await fixture(t)
+  await quiet(f)
+  const before = f.counts()
+  const programs = [await attach('efuse_watch', f.token())]
+  let going = true
+  const load = Array.from({ length: 3 }, async (_, index) => {
+    while (going) {
+      const { ok, errors } = await sh('cmp "$1/file" "$1.copy" && ls -l "$1" && echo > "$1/$2"', f.at, String(index))
+      if (!ok) throw new Error(errors)
+    }
+  })
+  for (let round = 0; round < 15; round++) {
+    const next = await HookProgram.open(objectPath('efuse_watch'))
+    programs.push(Object.assign(next, { link: next.replace(programs.at(-1)!.link) }))
+  }
+  going = false
+  await Promise.all(load)
+  await quiet(f)
+  const sent = difference(f.counts(), before)
+  for (const end of ['begun', 'replied'] as const) {
+    const sum: Record<string, number> = {}
+    for (const program of programs) {
+      for (const [name, count] of Object.entries(counted(program, end))) sum[name] = (sum[name] ?? 0) + count
+    }
+    t.strictSame(sum, sent, `${end}: each request was seen by one of them`)
+  }
+  t.equal(programs.slice(0, -1).filter((program) => program.object.globals.get('strange') !== 0n).length, 0,
+    'and had its own scratch bytes')
+  for (const program of programs) program.close()
+  t.notOk(holders(f.control).some(Boolean))
 })
 
 await t.test('files that programs open', async (t) => {
   const f = await fixture(t)
-  const object = await attach('efuse_open', token(f.control))
-  const [opens, flushes, releases] = ['FUSE_OPEN', 'FUSE_FLUSH', 'FUSE_RELEASE'].map((name) => count(f, name))
-  t.ok((await sh(`for i in 1 2 3 4 5 6 7 8 9 10; do : < ${f.at}/file; done`)).ok, 'opened and closed ten times')
-  await sleep(200)
-  t.strictSame([count(f, 'FUSE_OPEN'), count(f, 'FUSE_FLUSH'), count(f, 'FUSE_RELEASE')], [opens, flushes, releases],
-    'the server has not heard of it')
-  await sh('echo 3 > /proc/sys/vm/drop_caches')
-  t.ok((await sh(`cmp ${f.at}/file ${f.at}.copy`)).ok, 'a file that is read')
-  await sleep(200)
-  t.ok(count(f, 'FUSE_OPEN') === opens + 1 && count(f, 'FUSE_RELEASE') === releases + 1, 'is opened late and released there')
-  t.ok((await sh(`ls ${f.at} | grep -q file`)).ok, 'directories, too')
-  t.ok((await sh(`flock ${f.at}/file true; echo more >> ${f.at}/other && cat ${f.at}/other`)).ok, 'locks; writing')
+  const { object } = await attach('efuse_open', f.token())
+  await quiet(f)
+  const kinds = ['FUSE_OPEN', 'FUSE_FLUSH', 'FUSE_RELEASE', 'FUSE_OPENDIR', 'FUSE_RELEASEDIR']
+  const before = kinds.map(f.count)
+  t.ok((await sh('for i in 1 2 3 4 5 6 7 8 9 10; do : < "$1/file"; done', f.at)).ok, 'opened and closed ten times')
+  await quiet(f)
+  t.strictSame(kinds.map(f.count), before, 'the server has not heard of it')
+  await dropCaches()
+  t.ok((await sh('cmp "$1/file" "$1.copy"', f.at)).ok, 'a file that is read')
+  await quiet(f)
+  t.strictSame([f.count('FUSE_OPEN'), f.count('FUSE_RELEASE')], [before[0] + 1, before[2] + 1], 'is opened late and released there')
+  t.ok((await sh('ls "$1" | grep -q file', f.at)).ok, 'directories, too')
+  t.ok((await sh('flock "$1/file" true; echo more >> "$1/other" && cat "$1/other"', f.at)).ok, 'locks; writing')
+  const opens = f.count('FUSE_OPEN') - f.count('FUSE_RELEASE')
+  await sh('exec 3< "$1/file" 4< "$1/file"; head -c 10 <&3', f.at)
+  await quiet(f)
+  t.equal(f.count('FUSE_OPEN') - f.count('FUSE_RELEASE'), opens, 'what was opened there is released there')
+  const outlives = sh('exec 3< "$1/file"; sleep 5; head -c 5 <&3 | wc -c', f.at)
+  await sleep(1500)
   object.close()
+  await dropCaches()
+  t.equal((await outlives).output.trim(), '5', 'a file outlives the program that has opened it')
 })
 
-await t.test('what must be refused', async (t) => {
-  const f = await fixture(t)
-  for (const file of readdirSync(join(OBJECTS, 'refused')).filter((name) => name.endsWith('.bpf.o'))) {
-    const object = await BpfObject.open(join(OBJECTS, 'refused', file))
-    t.throws(() => object.load(), basename(file, '.bpf.o'))
-    object.close()
-  }
-  t.notOk(holders(f.control).some(Boolean))
-})
-
-await t.test('accepted, and wrong in everything', async (t) => {
-  const f = await fixture(t)
-  const object = await attach('efuse_adversary', token(f.control))
-  const MODES = 20
-  for (let mode = 0; mode < MODES; mode++) {
-    object.globals.set('mode', mode)
-    await sh(`echo 3 > /proc/sys/vm/drop_caches; stat ${f.at}/file; cat ${f.at}/file; ls -l ${f.at};
-      dd if=${f.at}/file iflag=direct bs=64k count=1; echo ${mode} > ${f.at}/written`)
-  }
-  t.ok(object.globals.get('refused') > 20n, `${object.globals.get('refused')} calls were refused`)
-  object.close()
-  await sh('echo 3 > /proc/sys/vm/drop_caches')
-  t.ok((await sh(`cmp ${f.at}/file ${f.at}.copy`)).ok, 'nothing is lost')
-})
-
-await t.test('attached and detached while requests fly', async (t) => {
-  const f = await fixture(t)
-  let going = true
-  const load = Array.from({ length: 3 }, async (_, index) => {
-    let rounds = 0
-    for (; going; rounds++) {
-      const { ok, output } = await sh(`cmp ${f.at}/file ${f.at}.copy && ls -l ${f.at} && echo ${rounds} > ${f.at}/w${index}`)
-      if (!ok) throw new Error(output)
-    }
-    return rounds
-  })
-  for (let round = 0; round < 20; round++) {
-    const attached = await attach((['efuse_pass', 'efuse_open', 'efuse_synthetic'] as const)[round % 3], token(f.control))
-    await sleep(10)
-    attached.close()
-  }
-  going = false
-  t.ok((await Promise.all(load)).every((rounds) => rounds > 0), 'every answer was right')
-})
-
-await t.test('a connection ends', async (t) => {
-  const f = await fixture(t)
-  const [left, attached] = [token(f.control), await attach('efuse_pass', token(f.control))]
-  await f.mounted.unmount()
-  await t.rejects(async () => token(f.control), { code: 'ENOTCONN' }, 'its control descriptor says so')
-  await t.rejects(attach('efuse_io', left), { code: 'EACCES' }, 'its tokens are gone')
-  t.doesNotThrow(() => attached.close(), 'who is attached can detach')
-})
-
-// Programs are freed some time after they were detached, and hold the module until then.
-for (let tries = 0; tries < 100 && existsSync('/sys/module/efuse') && readFileSync('/sys/module/efuse/refcnt', 'utf8') !== '0\n'; tries++) {
-  await sleep(100)
-}
+t.ok(await moduleFree(), 'nothing holds the module')
