@@ -39,7 +39,7 @@ export async function debugKernel() {
     const output = { text: '' }
     const command = ['sh', '-c', `mkdir -p /kernel/tree && cd /kernel/tree && ${build}`, 'build', String(availableParallelism())]
     const binds = [[folder, '/kernel'], [dirname(config), '/lab']]
-    const status = await inRoot(path, ['nice', '-n', '19', ...command], { binds, cwd: '/', output })
+    const status = await inRoot(path, ['nice', '-n', '10', ...command], { binds, cwd: '/', output })
     writeFileSync(join(folder, 'log'), output.text)
     if (status !== 0) throw new Error(`the debug kernel can't be built:\n${output.text.trimEnd().split('\n').slice(-40).join('\n')}`)
   })
