@@ -4,7 +4,8 @@
  * (`npm run build:bpf`). What has not changed is left alone. Everything goes to dist/bpf/.
  *
  * Objects are made for every kernel at once (CO-RE): they declare the few kernel types they use themselves, so
- * neither bpftool nor this kernel's types are needed to build them.
+ * neither bpftool nor this kernel's types are needed to build them. Headers that can be reasoned about alone are also
+ * compiled for the host, as WebAssembly, for tests and simulators (bpf/test/models/).
  *
  *   node scripts/build-bpf.js [--force]
  */
@@ -55,6 +56,16 @@ function compile(name, folder) {
   renameSync(`${target}.new`, target)
 }
 
+/** A plain header, made callable. */
+function compileModel(name, folder) {
+  const target = join(output, name.replace(/\.c$/, '.wasm'))
+  mkdirSync(dirname(target), { recursive: true })
+  run(CLANG, ['--target=wasm32', '-mbulk-memory', '-O2', '-ffreestanding', '-nostdlib', '-Wall', '-Wextra', '-Werror',
+    '-c', `bpf/${name}`, '-o', 'model.o'], { cwd: folder })
+  run('wasm-ld-16', ['--no-entry', '--strip-all', 'model.o', '-o', 'model.wasm'], { cwd: folder })
+  writeFileSync(target, readFileSync(join(folder, 'model.wasm')))
+}
+
 /** Builds what is out of date. */
 export function buildObjects({ force = false } = {}) {
   const { folder: libbpf, version } = libbpfSource()
@@ -70,12 +81,14 @@ export function buildObjects({ force = false } = {}) {
     mkdirSync(join(work, 'include'))
     symlinkSync(join(libbpf, 'src'), join(work, 'include/bpf'))
     stageHeaders(join(work, 'headers'))
-    for (const name of files(/\.bpf\.c$/)) {
+    for (const name of files(/\.bpf\.c$|^test\/models\/.*\.c$/)) {
+      const model = !name.endsWith('.bpf.c')
       stamps[name] = fingerprint(name, tools)
-      const made = join(output, name.replace(/\.c$/, '.o'))
+      const made = join(output, name.replace(/\.c$/, model ? '.wasm' : '.o'))
       if (!force && before[name] === stamps[name] && existsSync(made)) continue
       try {
-        compile(name, work)
+        if (model) compileModel(name, work)
+        else compile(name, work)
       } catch (error) {
         failures.push(error.message)
         delete stamps[name]

@@ -11,7 +11,7 @@ declare namespace WebAssembly {
 
   class Instance {
     readonly exports: Readonly<Record<string, unknown>>
-    constructor(module: Module, imports: Readonly<Record<string, Readonly<Record<string, unknown>>>>)
+    constructor(module: Module, imports?: Readonly<Record<string, Readonly<Record<string, unknown>>>>)
   }
 
   function compile(bytes: Uint8Array): Promise<Module>
