@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+import fc from 'fast-check'
+import t from 'tap'
+import { model, POLICIES, simulate, skewed, uniform, VERDICTS, type Setting } from '../../bench/balance-simulator.js'
+
+const MILLISECOND = 1e6
+
+/** The adaptive policy against each request's staying on its caller's CPU. */
+function compare(setting: Omit<Setting, 'policy'>) {
+  return { local: simulate({ ...setting, policy: 'local' }), adaptive: simulate({ ...setting, policy: 'adaptive' }) }
+}
+
+for (const cpus of [8, 16, 64, 256]) {
+  t.test(`${cpus} CPUs, one of which reads deeply`, async (t) => {
+    const { local, adaptive } = compare({
+      cpus, nodeSize: cpus > 32 ? 32 : undefined, clients: skewed(cpus), duration: 20 * MILLISECOND,
+    })
+    t.ok(local.longestQueue >= 3 * adaptive.longestQueue, `queues: ${local.longestQueue}, ${adaptive.longestQueue}`)
+    t.ok(local.queueing.p99 >= 2 * adaptive.queueing.p99,
+      `99 % wait up to ${local.queueing.p99.toFixed(0)}, ${adaptive.queueing.p99.toFixed(0)} ns`)
+    t.ok(adaptive.sync.p50 <= 1.02 * local.sync.p50,
+      `synchronous requests take ${local.sync.p50.toFixed(0)}, ${adaptive.sync.p50.toFixed(0)} ns`)
+  })
+}
+
+for (const cpus of [2, 16, 64]) {
+  t.test(`${cpus} CPUs that all do the same lose nothing`, async (t) => {
+    for (const [what, client] of Object.entries({
+      'one by one': { depth: 1, background: false, think: 0 },
+      'eight at a time': { depth: 8, background: true, think: 0 },
+    })) {
+      const { local, adaptive } = compare({ cpus, clients: uniform(cpus, client), duration: 10 * MILLISECOND })
+      const sum = (outcome: typeof local): number => outcome.sync.perSecond + outcome.background.perSecond
+      t.ok(sum(adaptive) >= 0.99 * sum(local), `${what}: ${sum(local).toFixed(0)}, ${sum(adaptive).toFixed(0)} per second`)
+    }
+  })
+}
+
+for (const cpus of [16, 64, 256]) {
+  t.test(`a lone reader with 32 requests under way, on ${cpus} CPUs`, async (t) => {
+    const { local, adaptive } = compare({
+      cpus, clients: [{ cpu: 0, depth: 32, background: true, think: 0 }], duration: 20 * MILLISECOND,
+    })
+    t.ok(adaptive.background.perSecond >= 2 * local.background.perSecond,
+      `${local.background.perSecond.toFixed(0)}, ${adaptive.background.perSecond.toFixed(0)} per second`)
+  })
+}
+
+const SERVICE = 4000
+
+function reset(policy: number, rings: number, nodeSize = 0): void {
+  model.reset(policy, rings, nodeSize, 5000, 300, 900, SERVICE, 300)
+}
+
+function choose(cpu: number, background = false, random = 0, previous = 0, turn = 0): { ring: number; verdict: string } {
+  const choice = model.choose(cpu, background ? 1 : 0, previous, random, turn)
+  return { ring: choice & 0xffff, verdict: VERDICTS[choice >>> 16] }
+}
+
+t.test('policies', async (t) => {
+  reset(POLICIES.indexOf('local'), 4)
+  for (let i = 0; i < 10; i++) t.equal(choose(3, true, i).ring, 3, 'local')
+  reset(POLICIES.indexOf('round-robin'), 4)
+  t.strictSame([0, 1, 2, 3, 4].map((turn) => choose(1, false, 0, 0, turn).ring), [1, 2, 3, 0, 1], 'round-robin')
+  reset(POLICIES.indexOf('least-loaded'), 4)
+  t.strictSame([0, 1, 2, 3].map(() => choose(0).ring), [0, 0, 1, 1], 'least-loaded: wakes another when that is shorter')
+  reset(POLICIES.indexOf('adaptive'), 4)
+  t.strictSame(choose(2), { ring: 2, verdict: 'stayed' }, 'adaptive: who waits stays')
+  t.equal(choose(2).ring, 2)
+  for (let i = 0; i < 8; i++) choose(2)
+  t.strictSame(choose(2, false, 0x0003_0001), { ring: 1, verdict: 'spilled' }, 'until very much waits there')
+})
+
+t.test('the ring of the file’s previous request is preferred', async (t) => {
+  reset(POLICIES.indexOf('adaptive'), 8)
+  for (let i = 0; i < 6; i++) choose(0)
+  t.strictSame(choose(0, true, 0x0003_0003, 6), { ring: 5, verdict: 'followed' })
+})
+
+t.test('how many background requests', async (t) => {
+  t.equal(model.max_background(4, 0, 1e6, 12, 4096), 4096, 'nothing is known')
+  t.equal(model.max_background(4, 10_000, 1e6, 12, 4096), 400)
+  t.equal(model.max_background(1, 1e9, 1e6, 12, 4096), 12, 'not too few')
+})
+
+t.test('whatever the state: a ring that is there and online, if any is', async () => {
+  fc.assert(fc.property(
+    fc.integer({ min: 0, max: POLICIES.length - 1 }),
+    fc.integer({ min: 1, max: 64 }),
+    fc.integer({ min: 0, max: 80 }),
+    fc.uint8Array({ minLength: 64, maxLength: 64 }),
+    fc.array(fc.record({
+      cpu: fc.nat(2000), background: fc.boolean(), random: fc.nat(), previous: fc.nat(2000), turn: fc.nat(),
+    }), { maxLength: 60 }),
+    (policy, rings, nodeSize, states, requests) => {
+      reset(policy, rings, nodeSize)
+      for (let ring = 0; ring < rings; ring++) {
+        model.set_online(ring, states[ring] & 1)
+        model.set_state(ring, (states[ring] >> 1) % 3)
+      }
+      const online = [...states.subarray(0, rings)].some((state) => (state & 1) === 1)
+      for (const { cpu, background, random, previous, turn } of requests) {
+        const { ring, verdict } = choose(cpu, background, random, previous, turn)
+        if (verdict === undefined || ring >= Math.max(rings, cpu + 1)) return false
+        if (online !== (verdict !== 'no-ring')) return false
+        if (online && (ring >= rings || (states[ring] & 1) === 0)) return false
+        if (online && random % 3 === 0) model.answered(ring, random % 100_000)
+      }
+      return true
+    },
+  ), { numRuns: 500, seed: 20261122 })
+})
