@@ -4,6 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, wri
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { provide } from '../scripts/requirements.js'
 import { progress } from './cache.js'
 import { run } from './command.js'
 import { debugKernel } from './debug-kernel.js'
@@ -127,6 +128,7 @@ async function runGuest(values) {
   const text = job(values)
   if (words.length > 0 && !statSync(words[0]).isFile()) throw new Usage(`${words[0]} is no file`)
 
+  if (!provide('lab')) throw new Error('it needs the programs named above')
   const disks = [await rootDisk(), await nodeDisk()]
   const kernel = values.kernel === 'debug' ? await debugKernel() : await releaseKernel()
   if (!values['without-module']) {

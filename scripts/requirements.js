@@ -8,10 +8,7 @@ import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** Program, or file that is no program → Debian package. */
-const programs = {
-  cc: 'gcc',
-  'g++': 'g++',
-  clang: 'clang',
+const forBpf = {
   // libbpf as WebAssembly and BPF objects; by number, as `clang` is another one.
   'clang-16': 'clang-16',
   'wasm-ld-16': 'lld-16',
@@ -21,6 +18,13 @@ const programs = {
   '/usr/lib/llvm-16/lib/clang/16/lib/wasi/libclang_rt.builtins-wasm32.a': 'libclang-rt-16-dev-wasm32',
   '/usr/include/linux/bpf.h': 'linux-libc-dev',
   '/usr/include/elf.h': 'libc6-dev',
+}
+
+const forTests = {
+  ...forBpf,
+  cc: 'gcc',
+  'g++': 'g++',
+  clang: 'clang',
   make: 'make',
   python3: 'python3',
   fusermount3: 'fuse3',
@@ -43,7 +47,7 @@ const programs = {
   '/usr/lib/python3/dist-packages/prometheus_client/parser.py': 'python3-prometheus-client',
 }
 
-/** What the lab needs beyond, to make and run its guests. */
+/** To make and run the lab's guests. */
 const forLab = {
   mmdebstrap: 'mmdebstrap',
   'qemu-system-x86_64': 'qemu-system-x86',
@@ -74,10 +78,10 @@ function missing(wanted) {
 /**
  * Installs what is missing when root may; otherwise says what that is. Whether all is there in the end.
  *
- * @param {'tests' | 'lab'} purpose what the programs are for
+ * @param {'tests' | 'lab' | 'bpf'} purpose what the programs are for
  */
 export function provide(purpose = 'tests') {
-  const wanted = purpose === 'lab' ? forLab : programs
+  const wanted = { tests: forTests, lab: forLab, bpf: forBpf }[purpose]
   const lacking = missing(wanted)
   if (lacking.length === 0) return true
   const packages = [...new Set(lacking.map(([, name]) => name))]

@@ -92,22 +92,19 @@ const parts = {
         name: 'lab', command: [node, join(root, 'lab/make.js'), ...debug ? ['--debug'] : []],
         limit: minutes(debug ? 240 : 20), tap: false,
       }
-      // What lies deeper runs in the guest.
-      return [lab, ...files('kernel', { deep: false }).map((path) => {
+      // Without it there is nothing to run the others in. What lies deeper runs in the guest.
+      return [{ ...lab, needed: true }, ...files('kernel', { deep: false }).map((path) => {
         const step = testFile(path, soak || debug ? minutes(600) : minutes(15))
         return { ...step, command: [...step.command, '--kernel', kernel] }
       })]
     },
   },
 }
-/** Run only when they are asked for by name. */
-const separate = ['kernel']
-
 mkdirSync(join(root, '.tap'), { recursive: true })
 const log = createWriteStream(join(root, '.tap/test.log'))
 const total = { passed: 0, failed: 0 }
 
-/** Runs one step to its end and counts what it asserted. */
+/** Runs one step to its end and counts what it asserted. @returns whether it passed */
 function perform({ name, command, limit, tap = true }) {
   const started = Date.now()
   return new Promise((resolve) => {
@@ -138,6 +135,8 @@ function perform({ name, command, limit, tap = true }) {
     const tail = []
     const read = (line) => {
       log.write(`${line}\n`)
+      // What takes minutes says where it is.
+      if (/^(lab|kernel): /.test(line)) console.log(`  ${line}`)
       tail.push(line)
       if (tail.length > 30) tail.shift()
       const counts = /^# \{ total: (\d+), pass: (\d+)(?:, fail: (\d+))?/.exec(line)
@@ -185,6 +184,7 @@ function perform({ name, command, limit, tap = true }) {
       const { passed, failed } = counted
       console.log(`${verdict} ${name}: ${passed} passed, ${failed} failed, ${seconds} s ${notes}`.trimEnd())
       if (counted.failed > 0) console.log((failures.length > 0 ? failures.slice(0, 200) : tail).join('\n'))
+      return counted.failed === 0
     }
   })
 }
@@ -197,12 +197,16 @@ async function runPart(name) {
     total.failed++
   }
   const worker = async () => {
-    for (let step = queue.shift(); step !== undefined; step = queue.shift()) await perform(step)
+    for (let step = queue.shift(); step !== undefined; step = queue.shift()) {
+      if (await perform(step) || !step.needed) continue
+      console.log(`FAILED ${name}: the rest of it, ${queue.splice(0).length} files, can't run without ${step.name}`)
+      total.failed++
+    }
   }
   await Promise.all(Array.from({ length: jobs }, worker))
 }
 
-const wanted = positionals.length > 0 ? positionals : Object.keys(parts).filter((name) => !separate.includes(name))
+const wanted = positionals.length > 0 ? positionals : Object.keys(parts)
 for (const name of wanted) {
   if (!(name in parts)) {
     console.error(`no such part: ${name}; there are ${Object.keys(parts).join(', ')}`)

@@ -8,15 +8,16 @@ import { parseArgs } from 'node:util'
 import type { Test } from 'tap'
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
-const LAB = join(ROOT, 'lab/run')
 
 const { values } = parseArgs({ options: { share: { type: 'string' }, kernel: { type: 'string' } }, strict: false })
 /** `ci`: what a change must pass, in minutes; `full`: everything, in hours. */
 export const share = values.share === 'full' ? 'full' : 'ci'
 /** Which kernel the guests boot. */
 export const kernel = values.kernel === 'debug' ? 'debug' : 'release'
+/** How much slower than usual this machine may be. */
+const patience = Number(process.env.EFUSE_TEST_PATIENCE ?? 1)
 /** The guest is emulated, and the debug kernel checks every access to memory. */
-const slowness = kernel === 'debug' ? 30 : 10
+const slowness = (kernel === 'debug' ? 30 : 10) * patience
 
 export interface Outcome {
   status: number | null
@@ -24,10 +25,19 @@ export interface Outcome {
   stderr: string
 }
 
-/** Runs lab/run, in a process group of its own. */
+/** Runs lab/run. */
 export function lab(...args: readonly string[]): Promise<Outcome> {
+  return run('lab/run', '--kernel', kernel, ...args)
+}
+
+/** Runs a command in the lab's root. */
+export function chroot(...command: readonly string[]): Promise<Outcome> {
+  return run('lab/chroot', ...command)
+}
+
+function run(program: string, ...args: readonly string[]): Promise<Outcome> {
   return new Promise((done, fail) => {
-    const child = spawn(LAB, ['--kernel', kernel, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(join(ROOT, program), args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
     let [stdout, stderr] = ['', '']
     child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
     child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
@@ -50,7 +60,7 @@ export function examples(): string {
 
 export interface GuestOptions {
   cpus?: number
-  /** Seconds that the whole run may take. */
+  /** Seconds that the whole run may take, on a machine that is as fast as usual. */
   seconds: number
   /** Further options of lab/run. */
   options?: readonly string[]
@@ -61,20 +71,26 @@ export interface GuestOptions {
  * as a subtest. Afterwards the module must unload, and the kernel must not have complained.
  *
  * @param programs name → command, run by bash in the repository
+ * @returns whether all of that is so
  */
-export async function testInGuest(t: Test, programs: Readonly<Record<string, string>>, guest: GuestOptions): Promise<void> {
+export async function testInGuest(t: Test, programs: Readonly<Record<string, string>>, guest: GuestOptions): Promise<boolean> {
   const folder = temporary(t)
   const names = Object.keys(programs)
   const { status, stdout, stderr } = await lab(
-    '--cpus', String(guest.cpus ?? 2), '--timeout', String(guest.seconds), '--collect', `/tmp/results:${folder}`,
+    '--cpus', String(guest.cpus ?? 2), '--timeout', String(guest.seconds * patience), '--collect', `/tmp/results:${folder}`,
     '--env', `EFUSE_TEST_PATIENCE=${slowness}`, '--env', `TAP_TIMEOUT=${30 * slowness}`,
     ...guest.options ?? [],
     resolve(ROOT, 'test/kernel/guest/run-tests.sh'), ...Object.values(programs))
   if (status !== 0) t.comment(`${stdout}\n${stderr}`)
+  let passed = true
   for (const [index, name] of names.entries()) {
-    await t.test(name, async (t) => reportProgram(t, join(folder, 'results', String(index))))
+    await t.test(name, async (t) => {
+      reportProgram(t, join(folder, 'results', String(index)))
+      passed &&= t.passing()
+    })
   }
-  t.equal(status, 0, 'all of them pass, the module unloads, and the kernel has nothing to complain about')
+  const clean = t.equal(status, 0, 'all of them pass, the module unloads, and the kernel has nothing to complain about')
+  return passed && clean
 }
 
 /** What one program printed, and its exit status, which is in a file beside. */

@@ -27,11 +27,21 @@ export function argument(name: string): string | undefined {
 }
 
 export const target = argument('target')
-/** `ci`: what a change must pass, in minutes; `full`: everything, in hours. */
+/** `ci`: what a change must pass, in minutes; `full`: everything, in hours; `small`: for guests, which are emulated. */
 export const share = argument('share') ?? 'ci'
-if (share !== 'ci' && share !== 'full') throw new Error(`--share=${share}: it is ci or full`)
+if (!['small', 'ci', 'full'].includes(share)) throw new Error(`--share=${share}: it is small, ci or full`)
 /** Names of the parts to run, of a suite that has several; empty: all. */
 export const only = argument('only') ?? ''
+const way = argument('way')
+/** How much slower than usual this machine may be. */
+export const patience = Number(process.env.EFUSE_TEST_PATIENCE ?? 1)
+
+/** Of the ways to mount that a suite has, those whose names begin with `--way=`; all without it. */
+export function ways(all: Readonly<Record<string, string>>): [name: string, options: string][] {
+  const chosen = Object.entries(all).filter(([name]) => way === undefined || name.startsWith(way))
+  if (chosen.length === 0) throw new Error(`--way=${way}: there are ${Object.keys(all).join('; ')}`)
+  return chosen
+}
 
 /** Somebody who is not root: an account that every Debian has. */
 export const ordinaryUser = { name: 'nobody', uid: 65534, gid: 65534 }
@@ -47,14 +57,14 @@ export interface RunOptions {
   user?: User
   cwd?: string
   env?: NodeJS.ProcessEnv
-  /** Seconds, after which the command and its children are ended. */
+  /** Seconds, after which the command and its children are ended; more where patience is asked for. */
   seconds?: number
 }
 
 /** Runs a command to its end, whatever its exit status. */
 export function run(program: string, args: string[], options: RunOptions = {}): Promise<Outcome> {
   const { user, cwd = '/', env, seconds = 60 } = options
-  const words = ['timeout', '-k', '5', String(seconds)]
+  const words = ['timeout', '-k', '5', String(seconds * patience)]
   if (user !== undefined) words.push('setpriv', `--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups')
   words.push(program, ...args)
   return new Promise((resolve, reject) => {

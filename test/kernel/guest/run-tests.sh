@@ -16,6 +16,11 @@ for command in "$@"; do
 	[ "$status" = 0 ] || failed=1
 	number=$((number + 1))
 done
+# Programs are freed some time after they were detached, and hold the module until then.
+for _ in {1..100}; do
+	[ "$(cat /sys/module/efuse/refcnt)" = 0 ] && break
+	sleep 0.1
+done
 if ! rmmod efuse; then
 	grep efuse /proc/mounts
 	failed=1

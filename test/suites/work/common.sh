@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# What every script of real work starts with. Use: SCRIPT DIRECTORY [ci|full]
+# What every script of real work starts with. Use: SCRIPT DIRECTORY [small|ci|full]
 # DIRECTORY is on the file system under test; WORK (made if unset) and CACHE (downloads) are elsewhere.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -19,5 +19,11 @@ if [[ -z ${WORK:-} ]]; then
   trap 'rm -rf "$WORK"' EXIT
 fi
 step() { echo "# $*"; }
-# The first of two numbers in the ci share, the second in full.
-share_of() { if [[ $share == full ]]; then echo "$2"; else echo "$1"; fi; }
+# The first of two numbers in the ci share, the second in full; in small a tenth of the first.
+share_of() {
+  case $share in
+    full) echo "$2" ;;
+    small) if [[ $1 =~ ^[0-9]+$ ]]; then echo $((($1 + 9) / 10)); else echo "$1"; fi ;;
+    *) echo "$1" ;;
+  esac
+}

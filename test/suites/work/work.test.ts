@@ -7,7 +7,7 @@ import { chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import {
-  argument, demand, environmentOf, needRoot, only, ordinaryUser, packageFor, share, standOn, target, temporaryDirectory,
+  argument, demand, environmentOf, needRoot, only, ordinaryUser, packageFor, patience, share, standOn, target, temporaryDirectory,
   type GroundOptions, type User,
 } from '../ground.js'
 
@@ -52,8 +52,9 @@ const downloads = process.env.EFUSE_SUITES_CACHE ?? '/var/cache/efuse-suites'
 
 async function perform(work: Work, user: User | undefined, mode?: string): Promise<void> {
   const who = user?.name ?? 'root'
-  const seconds = work.seconds[share === 'ci' ? 0 : 1]
-  await t.test(`${work.script} as ${who}${mode === undefined ? '' : `, ${mode}`}`, { timeout: (seconds + 120) * 1000 }, async (t) => {
+  const seconds = work.seconds[share === 'full' ? 1 : 0]
+  const timeout = (seconds + 120) * 1000 * patience
+  await t.test(`${work.script} as ${who}${mode === undefined ? '' : `, ${mode}`}`, { timeout }, async (t) => {
     if (target !== undefined && work.mountOnly) return void t.pass('looks behind a mount, and this is none')
     const options = mode === undefined ? undefined : work.modes![mode]
     const ground = await standOn(t, { ...work.ground, user, ...(options && { options }) })
