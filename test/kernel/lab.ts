@@ -79,6 +79,7 @@ export async function testInGuest(t: Test, programs: Readonly<Record<string, str
   const { status, stdout, stderr } = await lab(
     '--cpus', String(guest.cpus ?? 2), '--timeout', String(guest.seconds * patience), '--collect', `/tmp/results:${folder}`,
     '--env', `EFUSE_TEST_PATIENCE=${slowness}`, '--env', `TAP_TIMEOUT=${30 * slowness}`,
+    '--env', 'EFUSE_SUITES_PROGRAMS=/efuse/dist/test/kernel/guest/programs',
     ...guest.options ?? [],
     resolve(ROOT, 'test/kernel/guest/run-tests.sh'), ...Object.values(programs))
   if (status !== 0) t.comment(`${stdout}\n${stderr}`)

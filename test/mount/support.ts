@@ -40,15 +40,21 @@ export function run(program: string, args: readonly string[], options: { cwd?: s
   })
 }
 
+/** On efuse mounts programs are attached by themselves; these tests are about mounts without, unless they are told. */
+function withAccel(args: readonly string[]): string[] {
+  if (TYPE !== 'efuse' || args[0] !== 'mount' || args.includes('--accel')) return [...args]
+  return [...args, '--accel', process.env.EFUSE_TEST_ACCEL ?? 'off']
+}
+
 /** Runs `node efuse.js ...`. */
 export function efuse(...args: string[]): Promise<Result> {
-  return run(process.execPath, [EFUSE, ...args])
+  return run(process.execPath, [EFUSE, ...withAccel(args)])
 }
 
 /** Starts `node efuse.js ...` and leaves it running. @param options `memory`: MiB that a thread's heap may have */
 export function startEfuse(args: readonly string[], options: { memory?: number } = {}): ChildProcess {
   const limits = options.memory === undefined ? [] : [`--max-old-space-size=${options.memory}`]
-  return spawn(process.execPath, [...limits, EFUSE, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  return spawn(process.execPath, [...limits, EFUSE, ...withAccel(args)], { stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
 /** Starts a program of the test's own: an ES module, given as text. */

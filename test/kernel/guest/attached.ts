@@ -4,9 +4,8 @@
  * `attached.js always COMMAND`, or attached and detached again every so many milliseconds: `attached.js 10 COMMAND`.
  * Its exit status is the command's, unless no program was attached or none was ever called.
  */
-import { execFileSync, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { HOOKS } from '../../../src/bpf/hooks.js'
@@ -14,15 +13,11 @@ import { bytes } from '../../../src/bpf/codec.js'
 import { BpfObject } from '../../../src/bpf/index.js'
 
 const [period, command] = process.argv.slice(2)
-const ATTACH = '/tmp/efuse-attach'
 const path = (from: string): string => fileURLToPath(new URL(from, import.meta.url))
 
-if (!existsSync(ATTACH)) {
-  execFileSync('cc', ['-std=gnu17', '-Wall', '-Wextra', '-Werror', '-o', ATTACH, path('../../../../test/kernel/guest/attach.c')])
-}
 const object = (await BpfObject.open(path('../../../bpf/test/efuse_pass.bpf.o'))).load()
 const descriptors = [object.map('pass', { value: bytes('value', 256) }).fd, ...HOOKS.map((hook) => object.program(`pass_${hook}`).fd)]
-const attacher = spawn(ATTACH, [period], { stdio: ['pipe', 'pipe', 'inherit', ...descriptors] })
+const attacher = spawn(path('programs/attach'), [period], { stdio: ['pipe', 'pipe', 'inherit', ...descriptors] })
 const attacherEnds = once(attacher, 'close') as Promise<[number | null]>
 const report = text(attacher.stdout!)
 

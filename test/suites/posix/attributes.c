@@ -66,7 +66,8 @@ TEST(xattr_user_namespace_on_special_files) {
     about("%s", type_names[type]);
     OK(make(type, "e", 0666));
     int expected = type == REGULAR || type == DIRECTORY ? 0 : EPERM;
-    GIVES(expected, lsetxattr("e", "user.name", "v", 1, 0));
+    // Sockets may have them since Linux 7.
+    if (type != SOCKET) GIVES(expected, lsetxattr("e", "user.name", "v", 1, 0));
     OK(lsetxattr("e", "trusted.name", "v", 1, 0));
     char value[8];
     IS(lgetxattr("e", "trusted.name", value, sizeof value), 1);
