@@ -12,7 +12,8 @@ const repository = fileURLToPath(new URL('..', import.meta.url))
 
 /**
  * In a mount namespace of its own, which ends with the command: an overlay over the root, the folders that are
- * shared with the host, and /proc, without which objtool fails.
+ * shared with the host, and /proc, without which objtool fails. The host's mounts are let go of: whoever unmounts one
+ * meanwhile must not have to wait for us.
  */
 const enter = `set -e
 root=$1 work=$2; shift 2
@@ -28,7 +29,10 @@ shift
 mount -t proc proc "$work/root/proc"
 mount --rbind /dev "$work/root/dev"
 mkdir -p "$work/root/sys/kernel"
-exec chroot "$work/root" "$@"
+cd "$work/root"
+mkdir -p .host
+pivot_root . .host
+exec chroot . sh -c 'umount -l /.host && exec "$@"' sh "$@"
 `
 
 /**

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /** Guests for the tests: commands run by lab/run, and test programs that run in a guest and count as subtests here. */
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -35,14 +35,22 @@ export function chroot(...command: readonly string[]): Promise<Outcome> {
   return run('lab/chroot', ...command)
 }
 
+/** What guests say, while they say it: nothing of a guest is left that is ended. */
+const LOG = join(ROOT, '.tap/guest.log')
+
 function run(program: string, ...args: readonly string[]): Promise<Outcome> {
+  mkdirSync(join(ROOT, '.tap'), { recursive: true })
   return new Promise((done, fail) => {
     const child = spawn(join(ROOT, program), args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
-    let [stdout, stderr] = ['', '']
-    child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+    const output = { stdout: '', stderr: '' }
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].setEncoding('utf8').on('data', (text: string) => {
+        output[name] += text
+        appendFileSync(LOG, text)
+      })
+    }
     child.on('error', fail)
-    child.on('close', (status) => done({ status, stdout, stderr }))
+    child.on('close', (status) => done({ status, ...output }))
   })
 }
 
