@@ -41,6 +41,8 @@ const minutes = (n) => n * 60_000
 const mounting = (path) => /examples|mounted/.test(path)
 const testFile = (path, limit) => ({ name: relative(tests, path), command: [node, path, '--share', share], limit })
 const soak = share === 'full'
+/** How much slower than usual this machine is; the tests in guests ask, too. */
+const patience = Number(process.env.EFUSE_TEST_PATIENCE ?? 1)
 
 /** libbpf and BPF objects, which `npm ci` does not build. */
 const buildBpf = { name: 'build:bpf', command: [node, join(root, 'scripts/build-bpf.js')], limit: minutes(15), tap: false }
@@ -90,11 +92,11 @@ const parts = {
       const debug = kernel === 'debug'
       const lab = {
         name: 'lab', command: [node, join(root, 'lab/make.js'), ...debug ? ['--debug'] : []],
-        limit: minutes(debug ? 240 : 20), tap: false,
+        limit: minutes((debug ? 240 : 20) * patience), tap: false,
       }
       // Without it there is nothing to run the others in. What lies deeper runs in the guest.
       return [{ ...lab, needed: true }, ...files('kernel', { deep: false }).map((path) => {
-        const step = testFile(path, soak || debug ? minutes(600) : minutes(15))
+        const step = testFile(path, soak || debug ? minutes(2880) : minutes(30 * patience))
         return { ...step, command: [...step.command, '--kernel', kernel] }
       })]
     },
