@@ -11,6 +11,7 @@ import { Failure, WrongUsage } from './failure.js'
 export interface ExecArguments {
   options: string[]
   accel: string
+  coherence: string
 }
 
 const PLACEHOLDER = '{}'
@@ -22,9 +23,12 @@ const KERNEL_OPTIONS: readonly string[] = [
 export async function execCommand(
   mountpoint: string, program: string, args: readonly string[], given: ExecArguments,
 ): Promise<void> {
-  const { options, accel } = parse(given)
+  const { options, accel, coherence } = parse(given)
   const accelerate = parseAccel(accel)
   if (accelerate === null) throw new WrongUsage(`--accel ${accel}: it is auto, off, or any of metadata,data,balance`)
+  if (coherence !== 'shared' && coherence !== 'exclusive') {
+    throw new WrongUsage(`--coherence ${coherence}: here it is one of shared, exclusive`)
+  }
   const placed = placeMountpoint(args, mountpoint)
   if (process.geteuid!() !== 0) throw new Failure('only root can mount the type efuse: run it with sudo')
   if (!existsSync(deviceOf('efuse'))) {
@@ -36,11 +40,14 @@ export async function execCommand(
     args: placed,
     options,
     accelerate,
+    coherence,
     log: (message) => process.stderr.write(`efuse: ${message}\n`),
   })
 }
 
-function parse({ options: texts, accel }: ExecArguments): { options: MountOptions; accel: string } {
+function parse(
+  { options: texts, accel, coherence }: ExecArguments,
+): { options: MountOptions; accel: string; coherence: string } {
   let options
   try {
     options = parseOptions(...texts)
@@ -55,11 +62,11 @@ function parse({ options: texts, accel }: ExecArguments): { options: MountOption
   }
   const { command = {}, ...rest } = options
   for (const [name, value] of Object.entries(command)) {
-    if (name !== 'accel' && !(name === 'type' && value === 'efuse')) {
+    if (name !== 'accel' && name !== 'coherence' && !(name === 'type' && value === 'efuse')) {
       throw new WrongUsage(`-o ${name}=${value} means nothing to "efuse exec"`)
     }
   }
-  return { options: rest, accel: command.accel ?? accel }
+  return { options: rest, accel: command.accel ?? accel, coherence: command.coherence ?? coherence }
 }
 
 /**

@@ -108,6 +108,8 @@ function build(): Command {
     .argument('[ARGS...]', "its arguments; {} or MOUNTPOINT stands where it takes its mountpoint")
     .option('-o, --options <list>', 'mount options that are the kernel\'s; others go to the program', again, [])
     .option('--accel <kinds>', 'auto, off, or any of metadata,data,balance', 'auto')
+    .addOption(new Option('--coherence <kind>', 'who else changes what the program serves')
+      .choices(['shared', 'exclusive']).default('shared'))
     .action(async (mountpoint: string, name: string, args: string[], options: ExecArguments) => {
       await (await import('./exec.js')).execCommand(mountpoint, name, args, options)
     })

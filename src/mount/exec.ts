@@ -11,6 +11,7 @@ import { readFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import { basename } from 'node:path'
 import type { Readable } from 'node:stream'
+import type { Coherence } from '../bpf/metadata-cache.js'
 import { Accelerators, checkWishes, type Wishes } from './accelerate.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
@@ -27,6 +28,8 @@ export interface ExecOptions {
   args: readonly string[]
   options: MountOptions
   accelerate: Wishes
+  /** Who else changes what the program serves; default `shared`. */
+  coherence?: Coherence
   log: (message: string) => void
 }
 
@@ -93,6 +96,7 @@ class ProgramRun {
     // Hooks are asked from FUSE_INIT on, so nothing is missed and nothing comes too early.
     this.accelerators = await Accelerators.load(options.accelerate, this.hooks, {
       options: options.options, agreement: null, server: 'program', uring: false,
+      metadata: { coherence: options.coherence },
     })
     this.control = await openControl(attachment.entry.device, {
       report: () => this.report(),
