@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TIMES 1001
+#define TIMES 401
 
 static char file[512], absent[512], made[512], value[64];
 static int opened;
@@ -64,6 +64,6 @@ int main(int argc, char **argv)
 	printf("\"absent\": %lld, ", median(absent_stat, TIMES));
 	printf("\"xattr\": %lld, ", median(xattr, TIMES));
 	printf("\"openClose\": %lld, ", median(open_close, TIMES));
-	printf("\"createUnlink\": %lld}\n", median(create_unlink, 201));
+	printf("\"createUnlink\": %lld}\n", median(create_unlink, 51));
 	return 0;
 }
