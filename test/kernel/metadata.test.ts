@@ -8,5 +8,9 @@ t.setTimeout(0)
 
 const operations = share === 'full' ? 1_000_000 : 20_000
 
-await testInGuest(t, { metadata: `node dist/test/kernel/guest/metadata.js --operations ${operations}` },
-  { seconds: share === 'full' ? 14_400 : 900, cpus: 4 })
+const program = 'node dist/test/kernel/guest/metadata.js'
+
+await testInGuest(t, {
+  answers: `${program} --part answers`,
+  coherence: `${program} --part coherence --operations ${operations}`,
+}, { seconds: share === 'full' ? 14_400 : 900, cpus: 4 })

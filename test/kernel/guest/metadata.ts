@@ -14,8 +14,15 @@ import type { EntryReply, LookupRequest } from '../../../src/index.js'
 
 t.setTimeout(0)
 
-const { values } = parseArgs({ options: { operations: { type: 'string', default: '20000' } } })
+const { values } = parseArgs({
+  options: { operations: { type: 'string', default: '20000' }, part: { type: 'string', default: 'answers' } },
+})
 const OPERATIONS = Number(values.operations)
+
+/** A test of one part: `answers`, or `coherence`. */
+async function test(part: string, name: string, body: (t: Test) => Promise<void>): Promise<void> {
+  if (part === values.part) await t.test(name, body)
+}
 
 const run = promisify(execFile)
 
@@ -73,7 +80,7 @@ const EXCLUSIVE: MetadataOptions = { coherence: 'exclusive', perCaller: false, o
 const requests = ({ mounted }: Fixture, operation: string): number => Number(mounted.stats().operations[operation]?.count ?? 0)
 const hits = ({ mounted }: Fixture, operation: string): number => Number(mounted.stats().kernel.answered[operation]?.count ?? 0)
 
-await t.test('what was asked once is answered in the kernel', async (t) => {
+await test('answers', 'what was asked once is answered in the kernel', async (t) => {
   const f = await fixture(t, EXCLUSIVE)
   t.equal(f.mounted.stats().accel, 'metadata')
   await sh(`cd ${f.source}; mkdir dir; echo text > dir/file; ln -s target dir/link; setfattr -n user.there -v value dir/file`)
@@ -101,7 +108,7 @@ await t.test('what was asked once is answered in the kernel', async (t) => {
   }
 })
 
-await t.test('every change shows at once, and nothing else changes', async (t) => {
+await test('answers', 'every change shows at once, and nothing else changes', async (t) => {
   for (const [what, options, stack] of [
     ['no time-outs', {}, { passthrough: false }],
     ['the kernel\'s own caches beside', { entryTimeout: 1, attrTimeout: 1, negativeTimeout: 1 }, { passthrough: false }],
@@ -114,7 +121,7 @@ await t.test('every change shows at once, and nothing else changes', async (t) =
   }
 })
 
-await t.test('who may not is refused, whoever asked before', async (t) => {
+await test('answers', 'who may not is refused, whoever asked before', async (t) => {
   const f = await fixture(t, EXCLUSIVE)
   const as = (id: number, groups: string, command: string): string =>
     `setpriv --reuid ${id} --regid ${id} ${groups} ${command} > /dev/null 2>&1 && echo yes || echo no`
@@ -152,7 +159,7 @@ class Guarded extends MemFS {
   }
 }
 
-await t.test('a server that checks permissions itself', async (t) => {
+await test('answers', 'a server that checks permissions itself', async (t) => {
   const f = await fixture(t, { ...EXCLUSIVE, perCaller: undefined }, { defaultPermissions: false }, () => new Guarded())
   const as = (id: number, gid: number): string =>
     `setpriv --reuid ${id} --regid ${gid} --clear-groups cat ${f.at}/secret > /dev/null 2>&1 && echo yes || echo no`
@@ -169,7 +176,7 @@ await t.test('a server that checks permissions itself', async (t) => {
   t.ok(requests(f, 'FUSE_LOOKUP') > before, 'another asks the server')
 })
 
-await t.test('what the server says itself', async (t) => {
+await test('answers', 'what the server says itself', async (t) => {
   const f = await fixture(t, EXCLUSIVE)
   const size = async (): Promise<string> => (await sh(`stat -c %s ${f.at}/file`)).output.trim()
   await sh(`echo 1 > ${f.source}/file`)
@@ -198,7 +205,7 @@ await t.test('what the server says itself', async (t) => {
   t.notOk((await sh(`stat ${f.at}/late`)).ok, 'a notification of a name')
 })
 
-await t.test('the server tells what it knows', async (t) => {
+await test('answers', 'the server tells what it knows', async (t) => {
   const f = await fixture(t, EXCLUSIVE)
   await sh(`echo text > ${f.source}/file; stat ${f.at}/file`)
   const { metadata } = f.mounted
@@ -225,7 +232,7 @@ async function coherent(t: Test, f: Fixture, what: string, { behind = 0, bound =
   t.comment(output.trim().split('\n').at(-1)!, JSON.stringify(f.mounted.metadata?.counts() ?? {}))
 }
 
-await t.test('random operations of several processes: nothing stale', async (t) => {
+await test('coherence', 'random operations of several processes: nothing stale', async (t) => {
   await t.test('exclusive', async (t) => {
     const f = await fixture(t, EXCLUSIVE)
     await coherent(t, f, 'no time-outs')
@@ -252,7 +259,7 @@ await t.test('random operations of several processes: nothing stale', async (t) 
   })
 })
 
-await t.test('attached and detached all the time', async (t) => {
+await test('coherence', 'attached and detached all the time', async (t) => {
   const folder = mkdtempSync('/var/tmp/efuse-metadata-')
   const [at, source] = [`${folder}/mount`, `${folder}/source`]
   mkdirSync(at)
@@ -284,7 +291,7 @@ await t.test('attached and detached all the time', async (t) => {
   hooks.close()
 })
 
-await t.test('memory stays within what was given, and goes', async (t) => {
+await test('coherence', 'memory stays within what was given, and goes', async (t) => {
   const used = (): number => Number(/^Slab:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))![1])
   const f = await fixture(t, { ...EXCLUSIVE, entries: 64, attributes: 64 })
   await sh(`cd ${f.source}; for d in $(seq 64); do mkdir $d; (cd $d; seq 100 | xargs touch); done`)
