@@ -108,7 +108,7 @@ await t.test('stat tells what the kernel saw', async (t) => {
 })
 
 await t.test('the command itself is killed', async (t) => {
-  const { child, mountpoint } = await started(t, [], [HELLO, '-f', '{}'])
+  const { child, mountpoint } = await started(t, ['--accel', 'off'], [HELLO, '-f', '{}'])
   t.match(await efuse('bpf', 'attach', mountpoint, TALLY), { status: 0 })
   child.kill('SIGKILL')
   await exit(child)

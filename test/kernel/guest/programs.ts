@@ -77,7 +77,7 @@ function startSshd(): void {
 }
 
 async function serve(t: Test, { command, work }: Served, source: string, mountpoint: string): Promise<void> {
-  const child = startEfuse(['exec', mountpoint, '--', ...command])
+  const child = startEfuse(['exec', mountpoint, '--accel', 'off', '--', ...command])
   let said = ''
   child.stderr!.setEncoding('utf8').on('data', (text: string) => { said += text })
   if (!await answers(mountpoint, child)) {
