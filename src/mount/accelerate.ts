@@ -145,8 +145,10 @@ export class Accelerators {
     if (unfit !== null) return { why: unfit }
     const { idOf } = await import('../bpf/ids.js')
     let attachment: Attachment
+    let link: number
     try {
       attachment = await accelerator.load(context)
+      link = idOf(attachment.link.fd)
     } catch (cause) {
       return { why: explain(cause), cause }
     }
@@ -155,7 +157,7 @@ export class Accelerators {
     hooks!.enter(attachment.program.name, {
       owner: 'efuse (--accel)',
       object: `${accelerator.object}.bpf.o`,
-      link: idOf(attachment.link.fd),
+      link,
       counters: () => attachment.counters?.() ?? {},
       close: () => this.unload(name, 'detached'),
     })

@@ -150,7 +150,8 @@ t.test('list and stat tell of mounts', async (t) => {
 
   const report = JSON.parse((await efuse('stat', mountpoint, '--json')).stdout) as Record<string, unknown>
   t.match(report, {
-    mountpoint, type: TYPE, rings: /^(dev|uring)$/, workers: Number, passthrough: /^(on|off)$/, accel: 'off',
+    mountpoint, type: TYPE, rings: /^(dev|uring)$/, workers: Number, passthrough: /^(on|off)$/,
+    accel: TYPE === 'efuse' ? String : 'off',
     operations: { FUSE_MKDIR: { count: 20, errors: 0 }, FUSE_INIT: { count: 1 } },
     kernel: { protocol: /^7\.\d+$/ },
   })
