@@ -14,13 +14,13 @@ import { root } from './root.js'
 
 const SOURCE = 'fuse3'
 const PACKAGE = 'libfuse3-dev'
-const NAMES = ['hello', 'hello_ll', 'null', 'passthrough', 'passthrough_fh', 'passthrough_ll', 'passthrough_hp']
+const NAMES = ['hello', 'hello_ll', 'passthrough', 'passthrough_fh', 'passthrough_ll', 'passthrough_hp']
 
 const compile = `set -e
 cd /out/source/example
 for name in ${NAMES.join(' ')}; do
   case $(ls $name.*) in *.cc) compiler=g++;; *) compiler=gcc;; esac
-  $compiler -O2 -w -o /out/$name $name.c* $(pkgconf --cflags --libs fuse3)
+  $compiler -O2 -w -DHAVE_UTIMENSAT -DHAVE_POSIX_FALLOCATE -DHAVE_SETXATTR -o /out/$name $name.c* $(pkgconf --cflags --libs fuse3)
 done`
 
 /** The version of a package that the root has. */

@@ -28,25 +28,36 @@ interface Served {
 
 /** Everyday changes; the shell ends at the first that fails. */
 const CHANGES = `
-  mkdir d && cp -r /etc/ssh d/copy && diff -r /etc/ssh d/copy
-  head -c 300000 /dev/urandom > d/data && cat d/data > d/again && cmp d/data d/again
-  mv d/again d/moved && ln -s moved d/link && cmp d/link d/data
-  truncate -s 1000 d/moved && [ $(stat -c %s d/moved) = 1000 ]
-  chmod 600 d/moved && [ $(stat -c %a d/moved) = 600 ]
-  touch -d '2001-02-03 04:05:06 UTC' d/moved && [ $(stat -c %Y d/moved) = 981173106 ]
-  ls -lR d > /dev/null && rm -r d && [ ! -e d ]`
+  mkdir d
+  cp -r ${ROOT}/LICENSES d/copy
+  diff -r ${ROOT}/LICENSES d/copy
+  head -c 300000 /dev/urandom > d/data
+  cat d/data > d/again
+  cmp d/data d/again
+  mv d/again d/moved
+  ln -s moved d/link
+  cmp d/link d/data
+  truncate -s 1000 d/moved
+  [ $(stat -c %s d/moved) = 1000 ]
+  chmod 600 d/moved
+  [ $(stat -c %a d/moved) = 600 ]
+  touch -d '2001-02-03 04:05:06 UTC' d/moved
+  [ $(stat -c %Y d/moved) = 981173106 ]
+  ls -lR d > /dev/null
+  rm -r d
+  [ ! -e d ]`
 const READS_SOURCE = '[ "$(cat known)" = "from the source" ]'
 
 /** @param source a directory with the file `known` */
 const programs = (source: string): Record<string, Served> => ({
-  hello: { command: [`${EXAMPLES}/hello`, '-f', '{}'], work: '[ "$(cat hello)" = "Hello World!" ] && ls -l' },
-  hello_ll: { command: [`${EXAMPLES}/hello_ll`, '-f', '{}'], work: '[ "$(cat hello)" = "Hello World!" ] && ls -l' },
+  hello: { command: [`${EXAMPLES}/hello`, '-f', '{}'], work: 'ls -l; [ "$(cat hello)" = "Hello World!" ]' },
+  hello_ll: { command: [`${EXAMPLES}/hello_ll`, '-f', '{}'], work: 'ls -l; [ "$(cat hello)" = "Hello World!" ]' },
   passthrough: {
-    command: [`${EXAMPLES}/passthrough`, '-f', '--modules=subdir', `--subdir=${source}`, '{}'],
+    command: [`${EXAMPLES}/passthrough`, '-f', '-o', `modules=subdir,subdir=${source}`, '{}'],
     work: `${READS_SOURCE}\n${CHANGES}`,
   },
   passthrough_fh: {
-    command: [`${EXAMPLES}/passthrough_fh`, '-f', '--modules=subdir', `--subdir=${source}`, '{}'],
+    command: [`${EXAMPLES}/passthrough_fh`, '-f', '-o', `modules=subdir,subdir=${source}`, '{}'],
     work: `${READS_SOURCE}\n${CHANGES}`,
   },
   passthrough_ll: {
@@ -86,7 +97,7 @@ async function serve(t: Test, { command, work }: Served, source: string, mountpo
     return
   }
   t.match(procMounts(mountpoint), { type: 'efuse', device: command[0].split('/').at(-1) })
-  const doWork = () => run('bash', ['-c', `set -e; cd ${mountpoint}; ${work}`], { cwd: source })
+  const doWork = () => run('bash', ['-c', `set -ex; cd ${mountpoint}; ${work}`], { cwd: source })
   t.match(await doWork(), { status: 0 }, 'works')
   // In this process: starting Node takes seconds here.
   t.equal(await attach(mountpoint, TALLY, { replace: false, set: [], verbose: true }), 'attached tally: begin, reply\n')
