@@ -22,7 +22,7 @@
  *
  * Hooks. A connection has each of them once. An attachment takes those that its struct efuse_ops fills, if they are
  * free (else EBUSY), and keeps them until its link is closed or detached; updating the link replaces all of its hooks
- * in one step.
+ * in one step. Only begin and reply, which answer nothing, may be had by four attachments at a time.
  *
  * Request hooks see a request when the kernel is about to send it, and return
  *	EFUSE_PASS	the server answers, as if there were no program;
@@ -157,8 +157,9 @@ extern const __u8 *bpf_efuse_arg_ptr(struct efuse_ctx *ctx, __u32 arg, const __u
 extern int bpf_efuse_name(struct efuse_ctx *ctx, __u32 which, void *mem, __u32 mem__sz) __ksym;
 
 /*
- * Up to 32 bytes for the programs' own use that stay with a request, from its hook over begin to reply; zero at
- * first. `size` is a constant. NULL for FORGET.
+ * Up to 32 bytes for an attachment's own use that stay with a request, from its hook over begin to reply; zero at
+ * first, also for a program that was attached in between. `size` is a constant. NULL for FORGET, and for attachments
+ * that have neither begin nor reply.
  */
 extern __u8 *bpf_efuse_scratch(struct efuse_ctx *ctx, const __u32 size) __ksym;
 

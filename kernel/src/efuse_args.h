@@ -11,13 +11,18 @@ struct inode;
 
 #define EFUSE_SCRATCH_WORDS 4
 
+/* So many attachments of a connection may have begin or reply, and notes on requests. */
+#define EFUSE_WATCHERS 4
+
 /* struct efuse_args.flags */
 #define EFUSE_ARGS_NO_HOOK	BIT(0)	/* to the server: no request hook is asked */
 #define EFUSE_ARGS_ANSWERED	BIT(1)	/* a program has answered, the server has not seen it */
 
 struct efuse_args {
-	/* The programs' own notes on this request, from its hook over begin to reply. */
-	u64 scratch[EFUSE_SCRATCH_WORDS];
+	/* The programs' own notes on this request, from its hook over begin to reply: each attachment's at its place. */
+	u64 scratch[EFUSE_WATCHERS][EFUSE_SCRATCH_WORDS];
+	/* whose they are */
+	u32 writer[EFUSE_WATCHERS];
 	union {
 		/* LOOKUP: the inode that a program's answer names, held until the caller has taken it. */
 		struct inode *inode;

@@ -26,6 +26,9 @@ struct efuse_attachment {
 	struct efuse_conn *ec;
 	/* protected by the connection's lock */
 	const struct efuse_ops *ops;
+	u8 place;
+	/* never used again: what another has noted at this place is not for it */
+	u32 id;
 	/* the BPF link that keeps it attached */
 	void *owner;
 };
@@ -40,6 +43,7 @@ struct efuse_token {
 static DEFINE_MUTEX(efuse_lock);
 static LIST_HEAD(efuse_tokens);
 static LIST_HEAD(efuse_attachments);
+static atomic_t efuse_last_id = ATOMIC_INIT(0);
 
 static void efuse_conn_put(struct efuse_conn *ec)
 {
@@ -107,9 +111,17 @@ static void efuse_update_hooks(struct efuse_conn *ec)
 
 	list_for_each_entry(att, &ec->attachments, list) {
 		any = true;
-		for (i = 0; i < EFUSE_NR_HOOKS; i++)
-			if (efuse_hook_of(att->ops, i))
+		for (i = 0; i < EFUSE_NR_HOOKS; i++) {
+			if (!efuse_hook_of(att->ops, i))
+				continue;
+			if (efuse_watches(i))
+				hooks->watch[i - EFUSE_BEGIN][att->place] = efuse_hook_of(att->ops, i);
+			else
 				hooks->fn[i] = efuse_hook_of(att->ops, i);
+			hooks->place[i] = att->place;
+		}
+		if (att->place < EFUSE_WATCHERS)
+			hooks->id[att->place] = att->id;
 	}
 	efuse_publish(ec, hooks);
 
@@ -121,23 +133,44 @@ static void efuse_update_hooks(struct efuse_conn *ec)
 		efuse_publish(ec, NULL);
 }
 
-/* Can @ops have the hooks it wants, beside all attachments but @self? */
+/*
+ * Can @ops have the hooks it wants, beside all attachments but @self? begin and reply may have several holders, each at
+ * a place of its own.
+ *
+ * Returns: its place, EFUSE_WATCHERS for none, or an error
+ */
 static int efuse_check_hooks(struct efuse_conn *ec, const struct efuse_ops *ops,
 			     const struct efuse_attachment *self)
 {
+	bool taken[EFUSE_WATCHERS] = {}, any = false, watches = false;
 	struct efuse_attachment *att;
-	bool any = false;
 	int i;
 
 	for (i = 0; i < EFUSE_NR_HOOKS; i++) {
 		if (!efuse_hook_of(ops, i))
 			continue;
 		any = true;
+		if (efuse_watches(i)) {
+			watches = true;
+			continue;
+		}
 		list_for_each_entry(att, &ec->attachments, list)
 			if (att != self && efuse_hook_of(att->ops, i))
 				return -EBUSY;
 	}
-	return any ? 0 : -EINVAL;
+	if (!any)
+		return -EINVAL;
+	if (!watches)
+		return EFUSE_WATCHERS;
+	list_for_each_entry(att, &ec->attachments, list)
+		if (att != self && att->place < EFUSE_WATCHERS)
+			taken[att->place] = true;
+	if (self && self->place < EFUSE_WATCHERS)
+		return self->place;
+	for (i = 0; i < EFUSE_WATCHERS; i++)
+		if (!taken[i])
+			return i;
+	return -EBUSY;
 }
 
 static void efuse_token_free(struct efuse_token *token)
@@ -225,9 +258,12 @@ int efuse_attach(struct efuse_ops *ops, void *owner)
 	err = -ENOTCONN;
 	if (ec->fc && READ_ONCE(ec->fc->chan->connected))
 		err = efuse_check_hooks(ec, ops, NULL);
-	if (!err) {
+	if (err >= 0) {
+		att->place = err;
+		att->id = atomic_inc_return(&efuse_last_id);
 		list_add_tail(&att->list, &ec->attachments);
 		efuse_update_hooks(ec);
+		err = 0;
 	}
 	mutex_unlock(&ec->lock);
 	if (err) {
@@ -274,9 +310,11 @@ int efuse_replace(struct efuse_ops *ops, void *owner)
 	mutex_lock(&ec->lock);
 	if (ec->fc)
 		err = efuse_check_hooks(ec, ops, att);
-	if (!err) {
+	if (err >= 0) {
+		att->place = err;
 		att->ops = ops;
 		efuse_update_hooks(ec);
+		err = 0;
 	}
 	mutex_unlock(&ec->lock);
 	return err;

@@ -38,9 +38,21 @@ enum efuse_hook {
 
 typedef int (*efuse_hook_fn)(struct efuse_ctx *ctx);
 
+static inline bool efuse_watches(enum efuse_hook hook)
+{
+	return hook == EFUSE_BEGIN || hook == EFUSE_REPLY;
+}
+
 /* All hooks of a connection, of whichever attachment: never changed, but replaced. */
 struct efuse_hooks {
+	/* but for begin and reply */
 	efuse_hook_fn fn[EFUSE_NR_HOOKS];
+	/* begin and reply, each attachment's at its place */
+	efuse_hook_fn watch[2][EFUSE_WATCHERS];
+	/* the places of those who hold the hooks, for their notes; EFUSE_WATCHERS: none */
+	u8 place[EFUSE_NR_HOOKS];
+	/* who is at each place */
+	u32 id[EFUSE_WATCHERS];
 };
 
 /* A connection as attachments and control descriptors know it, which may outlive it. */
@@ -74,6 +86,9 @@ struct efuse_conn {
 struct efuse_call {
 	struct efuse_ctx ctx;
 	enum efuse_hook hook;
+	/* whose notes on the request the program gets; EFUSE_WATCHERS: none */
+	u8 place;
+	u32 id;
 	/* a reply has been filled in */
 	bool replied;
 	/* bytes of a reply of variable size that are filled in; bytes written, for WRITE */

@@ -175,15 +175,24 @@ __bpf_kfunc bool bpf_efuse_in_group(struct efuse_ctx *ctx, u32 gid)
  * @ctx: request, not a FORGET
  * @rdwr_buf_size: at most 32
  *
+ * Each attachment that has begin or reply has its own.
+ *
  * Returns: them, zero at first; or NULL
  */
 __bpf_kfunc u8 *bpf_efuse_scratch(struct efuse_ctx *ctx, const u32 rdwr_buf_size)
 {
-	struct fuse_args *args = efuse_call(ctx)->args;
+	struct efuse_call *call = efuse_call(ctx);
+	struct efuse_args *args;
 
-	if (!args || rdwr_buf_size > sizeof(args->efuse.scratch))
+	if (!call->args || call->place >= EFUSE_WATCHERS || rdwr_buf_size > sizeof(args->scratch[0]))
 		return NULL;
-	return (u8 *)args->efuse.scratch;
+	args = &call->args->efuse;
+	if (args->writer[call->place] != call->id) {
+		/* of another attachment, which was there when the request began */
+		memset(args->scratch[call->place], 0, sizeof(args->scratch[0]));
+		args->writer[call->place] = call->id;
+	}
+	return (u8 *)args->scratch[call->place];
 }
 
 /* Does anybody answer writes instead of the server? */

@@ -172,6 +172,28 @@ await t.test('nothing passes by while programs are replaced', async (t) => {
   t.notOk(holders(f.control).some(Boolean))
 })
 
+await t.test('begin and reply are had by four at a time', async (t) => {
+  const f = await fixture(t)
+  await quiet(f)
+  const before = f.counts()
+  const watchers = [await attach('efuse_watch', f.token())]
+  while (watchers.length < 4) watchers.push(await attach('efuse_watch', f.token()))
+  await t.rejects(attach('efuse_watch', f.token()), { code: 'EBUSY' }, 'a fifth')
+  const beside = await attach('efuse_io', f.token())
+  t.ok((await sh(WORK, f.at)).ok)
+  await quiet(f)
+  const sent = difference(f.counts(), before)
+  for (const watcher of watchers) {
+    t.strictSame([counted(watcher, 'begun'), counted(watcher, 'replied')], [sent, sent], 'each sees every request')
+    t.equal(watcher.object.globals.get('strange'), 0n, 'and has notes of its own')
+  }
+  watchers.shift()!.close()
+  const late = await attach('efuse_watch', f.token())
+  t.ok((await sh('stat "$1/file"', f.at)).ok, 'a place becomes free')
+  for (const program of [...watchers, late, beside]) program.close()
+  t.notOk(holders(f.control).some(Boolean))
+})
+
 await t.test('files that programs open', async (t) => {
   const f = await fixture(t)
   const { object } = await attach('efuse_open', f.token())
