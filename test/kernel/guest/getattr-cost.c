@@ -4,6 +4,7 @@
  * program: the median of fstat(2) in nanoseconds. On efuse it prints a token first and waits for a line on its input,
  * so that programs can be attached.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>

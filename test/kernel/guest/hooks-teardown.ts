@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /**
- * In the guest: `hooks-teardown.js SECONDS [SEED]` ends mounts in all ways, at any moment, while all CPUs make requests and
+ * In the guest: `hooks-teardown.js SECONDS [SEED]` ends mounts in each way at least once, at any moment, while all CPUs make requests and
  * programs answer them: the server killed, the mount taken out of sight, the connection aborted, programs detached,
  * and somebody trying to remove the module all the while. After each, nothing of it may be left.
  */
@@ -84,7 +84,7 @@ const ends: Record<string, (running: Running) => Promise<unknown>> = {
 
 mkdirSync(AT, { recursive: true })
 const deadline = Date.now() + Number(seconds) * 1000
-for (let round = 0; Date.now() < deadline; round++) {
+for (let round = 0; round < Object.keys(ends).length || Date.now() < deadline; round++) {
   const names = SETS[random(SETS.length)]
   const [how, end] = Object.entries(ends)[round % Object.keys(ends).length]
   await t.test(`${round}: ${names.join(' ')}: ${how}`, async (t) => {
@@ -103,6 +103,7 @@ for (let round = 0; Date.now() < deadline; round++) {
     await sh(`umount -l ${AT}`)
     t.ok(await moduleFree(), 'nothing of it is left')
     remover.kill('SIGKILL')
+    await sh('while pkill -KILL -x rmmod; do sleep .1; done')
     if (round % 4 === 3 || !existsSync('/sys/module/efuse')) {
       const { errors } = await sh('! test -e /sys/module/efuse || rmmod efuse')
       t.notOk(existsSync('/sys/module/efuse'), `the module unloads ${errors}`)
