@@ -82,24 +82,24 @@ export interface GuestOptions {
  * @returns whether all of that is so
  */
 export async function testInGuest(t: Test, programs: Readonly<Record<string, string>>, guest: GuestOptions): Promise<boolean> {
-  const folder = temporary(t)
-  const names = Object.keys(programs)
-  const { status, stdout, stderr } = await lab(
-    '--cpus', String(guest.cpus ?? 2), '--timeout', String(guest.seconds * patience), '--collect', `/tmp/results:${folder}`,
-    '--env', `EFUSE_TEST_PATIENCE=${slowness}`, '--env', `TAP_TIMEOUT=${30 * slowness}`,
-    '--env', 'EFUSE_SUITES_PROGRAMS=/efuse/dist/test/kernel/guest/programs',
-    ...guest.options ?? [],
-    resolve(ROOT, 'test/kernel/guest/run-tests.sh'), ...Object.values(programs))
-  if (status !== 0) t.comment(`${stdout}\n${stderr}`)
-  let passed = true
-  for (const [index, name] of names.entries()) {
-    await t.test(name, async (t) => {
-      reportProgram(t, join(folder, 'results', String(index)))
-      passed &&= t.passing()
-    })
-  }
-  const clean = t.equal(status, 0, 'all of them pass, the module unloads, and the kernel has nothing to complain about')
-  return passed && clean
+  let passed = false
+  // A test from the start, as its parent would end while it waits for the guest.
+  await t.test(Object.keys(programs).join('; '), { timeout: (guest.seconds * patience + 600) * 1000 }, async (t) => {
+    const folder = temporary(t)
+    const { status, stdout, stderr } = await lab(
+      '--cpus', String(guest.cpus ?? 2), '--timeout', String(guest.seconds * patience), '--collect', `/tmp/results:${folder}`,
+      '--env', `EFUSE_TEST_PATIENCE=${slowness}`, '--env', `TAP_TIMEOUT=${30 * slowness}`,
+      '--env', 'EFUSE_SUITES_PROGRAMS=/efuse/dist/test/kernel/guest/programs',
+      ...guest.options ?? [],
+      resolve(ROOT, 'test/kernel/guest/run-tests.sh'), ...Object.values(programs))
+    if (status !== 0) t.comment(`${stdout}\n${stderr}`)
+    for (const [index, name] of Object.keys(programs).entries()) {
+      await t.test(name, async (t) => reportProgram(t, join(folder, 'results', String(index))))
+    }
+    t.equal(status, 0, 'all of them pass, the module unloads, and the kernel has nothing to complain about')
+    passed = t.passing()
+  })
+  return passed
 }
 
 /** What one program printed, and its exit status, which is in a file beside. */
