@@ -172,8 +172,12 @@ static __always_inline __u32 is_background(struct fuse_req *req)
 /* The place of a request's connection; NO_PLACE when nobody watches it. */
 static __always_inline __u32 place_of(struct fuse_req *req)
 {
-	__u32 device = has_chan() ? chan_of(req)->conn->dev : req->fm->fc->dev;
+	__u32 device;
 
+	/* Never, but the verifier takes a module's tracepoints for capable of it. */
+	if (!req)
+		return NO_PLACE;
+	device = has_chan() ? chan_of(req)->conn->dev : req->fm->fc->dev;
 	for (int probe = 0; probe < MONITOR_WATCH_PROBES; probe++) {
 		__u32 key = (device + probe) & watched_mask;
 		struct monitor_watched *entry = bpf_map_lookup_elem(&watched, &key);
