@@ -3,7 +3,7 @@
 import t from 'tap'
 import { testInGuest } from './lab.js'
 
-// Each guest has its own limit. V8's second compiler of WebAssembly has aborted once in emulation (Node 20).
+// Each guest has its own limit.
 t.setTimeout(0)
 
-await testInGuest(t, { 'efuse bpf': 'node --liftoff-only dist/test/kernel/guest/bpf-command.js' }, { seconds: 1500, cpus: 2 })
+await testInGuest(t, { 'efuse bpf': 'node dist/test/kernel/guest/bpf-command.js' }, { seconds: 1500, cpus: 2 })

@@ -3,8 +3,8 @@
 import t from 'tap'
 import { examples, testInGuest } from './lab.js'
 
-// Each guest has its own limit. V8's second compiler of WebAssembly has aborted once in emulation (Node 20).
+// Each guest has its own limit.
 t.setTimeout(0)
 
-await testInGuest(t, { 'efuse exec': 'node --liftoff-only dist/test/kernel/guest/exec.js' },
+await testInGuest(t, { 'efuse exec': 'node dist/test/kernel/guest/exec.js' },
   { seconds: 1500, cpus: 2, options: ['--file', `${examples()}:/examples`] })

@@ -10,7 +10,7 @@ import { testInGuest } from './lab.js'
 t.setTimeout(0)
 
 await testInGuest(t, {
-  hooks: 'node --liftoff-only dist/test/kernel/guest/hooks.js',
-  io: 'node --liftoff-only dist/test/kernel/guest/hooks-io.js',
-  safety: 'node --liftoff-only dist/test/kernel/guest/hooks-safety.js',
+  hooks: 'node dist/test/kernel/guest/hooks.js',
+  io: 'node dist/test/kernel/guest/hooks-io.js',
+  safety: 'node dist/test/kernel/guest/hooks-safety.js',
 }, { seconds: 1500, cpus: 2 })

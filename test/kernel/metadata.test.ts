@@ -8,7 +8,7 @@ t.setTimeout(0)
 
 const operations = share === 'full' ? 1_000_000 : 20_000
 
-const program = 'node --liftoff-only dist/test/kernel/guest/metadata.js'
+const program = 'node dist/test/kernel/guest/metadata.js'
 
 await testInGuest(t, {
   answers: `${program} --part answers`,

@@ -35,8 +35,8 @@ const work = (script: string, ...args: string[]): Piece => suite('work', `--only
 
 const MODES = {
   'no program': (command: string) => command,
-  'programs that pass': (command: string) => `node --liftoff-only dist/test/kernel/guest/attached.js always ${quoted(command)}`,
-  'programs that come and go': (command: string) => `node --liftoff-only dist/test/kernel/guest/attached.js 10 ${quoted(command)}`,
+  'programs that pass': (command: string) => `node dist/test/kernel/guest/attached.js always ${quoted(command)}`,
+  'programs that come and go': (command: string) => `node dist/test/kernel/guest/attached.js 10 ${quoted(command)}`,
 }
 type Mode = keyof typeof MODES
 

@@ -8,6 +8,6 @@ t.setTimeout(0)
 
 const seconds = share === 'full' ? 1800 : kernel === 'debug' ? 600 : 90
 const seed = share === 'full' ? Date.now() % 100_000 : 1
-await testInGuest(t, { teardown: `node --liftoff-only dist/test/kernel/guest/hooks-teardown.js ${seconds} ${seed}` }, {
+await testInGuest(t, { teardown: `node dist/test/kernel/guest/hooks-teardown.js ${seconds} ${seed}` }, {
   seconds: seconds * 2 + 700, cpus: 4,
 })
