@@ -106,7 +106,9 @@ static void efuse_update_hooks(struct efuse_conn *ec)
 	/* a detachment must not fail */
 	struct efuse_hooks *hooks = kzalloc_obj(*hooks, GFP_KERNEL | __GFP_NOFAIL);
 	struct efuse_attachment *att;
+	struct efuse_slot *slot;
 	bool any = false;
+	int nr[2] = {};
 	int i;
 
 	list_for_each_entry(att, &ec->attachments, list) {
@@ -114,14 +116,13 @@ static void efuse_update_hooks(struct efuse_conn *ec)
 		for (i = 0; i < EFUSE_NR_HOOKS; i++) {
 			if (!efuse_hook_of(att->ops, i))
 				continue;
+			slot = &hooks->slot[i];
 			if (efuse_watches(i))
-				hooks->watch[i - EFUSE_BEGIN][att->place] = efuse_hook_of(att->ops, i);
-			else
-				hooks->fn[i] = efuse_hook_of(att->ops, i);
-			hooks->place[i] = att->place;
+				slot = &hooks->watch[i - EFUSE_BEGIN][nr[i - EFUSE_BEGIN]++];
+			slot->fn = efuse_hook_of(att->ops, i);
+			slot->id = att->id;
+			slot->place = att->place;
 		}
-		if (att->place < EFUSE_WATCHERS)
-			hooks->id[att->place] = att->id;
 	}
 	efuse_publish(ec, hooks);
 

@@ -43,16 +43,19 @@ static inline bool efuse_watches(enum efuse_hook hook)
 	return hook == EFUSE_BEGIN || hook == EFUSE_REPLY;
 }
 
+struct efuse_slot {
+	efuse_hook_fn fn;
+	/* whose it is, and its place for notes; EFUSE_WATCHERS: none */
+	u32 id;
+	u8 place;
+};
+
 /* All hooks of a connection, of whichever attachment: never changed, but replaced. */
 struct efuse_hooks {
 	/* but for begin and reply */
-	efuse_hook_fn fn[EFUSE_NR_HOOKS];
-	/* begin and reply, each attachment's at its place */
-	efuse_hook_fn watch[2][EFUSE_WATCHERS];
-	/* the places of those who hold the hooks, for their notes; EFUSE_WATCHERS: none */
-	u8 place[EFUSE_NR_HOOKS];
-	/* who is at each place */
-	u32 id[EFUSE_WATCHERS];
+	struct efuse_slot slot[EFUSE_NR_HOOKS];
+	/* begin and reply: those there are, and behind them one without a function */
+	struct efuse_slot watch[2][EFUSE_WATCHERS + 1];
 };
 
 /* A connection as attachments and control descriptors know it, which may outlive it. */

@@ -201,7 +201,7 @@ static bool efuse_writes_answered(struct fuse_conn *fc)
 	/* who runs a program is a reader */
 	struct efuse_hooks *hooks = srcu_dereference(fc->efuse_hooks, &fc->efuse->srcu);
 
-	return hooks && hooks->fn[EFUSE_WRITE];
+	return hooks && hooks->slot[EFUSE_WRITE].fn;
 }
 
 /**

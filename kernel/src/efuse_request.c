@@ -137,33 +137,31 @@ static bool efuse_ready(struct fuse_conn *fc)
 	return smp_load_acquire(&fc->chan->initialized) && READ_ONCE(fc->chan->connected) && fc->conn_init;
 }
 
+static int efuse_call_slot(struct efuse_call *call, const struct efuse_slot *slot)
+{
+	call->place = slot->place;
+	call->id = slot->id;
+	return slot->fn(&call->ctx);
+}
+
 /* Runs the hook, if there is one: what it returned, or 0. begin and reply are run for all who have them. */
 static int efuse_run(struct efuse_call *call, enum efuse_hook hook)
 {
 	/* fc->efuse was set before the first fc->efuse_hooks, and stays: efuse_conn_gone() finds no requests. */
 	struct efuse_conn *ec = call->fc->efuse;
 	struct srcu_ctr __percpu *readers;
-	struct efuse_hooks *hooks;
-	efuse_hook_fn fn;
+	const struct efuse_hooks *hooks;
+	const struct efuse_slot *slot;
 	int ret = 0;
-	u8 i;
 
 	readers = srcu_read_lock_fast(&ec->srcu);
 	hooks = srcu_dereference(call->fc->efuse_hooks, &ec->srcu);
 	call->hook = hook;
 	if (hooks && efuse_watches(hook)) {
-		for (i = 0; i < EFUSE_WATCHERS; i++) {
-			fn = hooks->watch[hook - EFUSE_BEGIN][i];
-			if (!fn)
-				continue;
-			call->place = i;
-			call->id = hooks->id[i];
-			fn(&call->ctx);
-		}
-	} else if (hooks && hooks->fn[hook]) {
-		call->place = hooks->place[hook];
-		call->id = call->place < EFUSE_WATCHERS ? hooks->id[call->place] : 0;
-		ret = hooks->fn[hook](&call->ctx);
+		for (slot = hooks->watch[hook - EFUSE_BEGIN]; slot->fn; slot++)
+			efuse_call_slot(call, slot);
+	} else if (hooks && hooks->slot[hook].fn) {
+		ret = efuse_call_slot(call, &hooks->slot[hook]);
 	}
 	srcu_read_unlock_fast(&ec->srcu, readers);
 	return ret;
