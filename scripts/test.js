@@ -87,7 +87,8 @@ const parts = {
     steps: () => files('suites').map((path) => testFile(path, soak ? minutes(600) : minutes(15))),
   },
   kernel: {
-    jobs: 1,
+    // A guest keeps about one CPU busy.
+    jobs: 2,
     steps: () => {
       const debug = kernel === 'debug'
       const lab = {
@@ -201,12 +202,16 @@ async function runPart(name) {
     console.log(`FAILED ${name}: nothing to run; has it been compiled?`)
     total.failed++
   }
+  // What the others need comes before them.
+  while (queue[0]?.needed) {
+    const step = queue.shift()
+    if (await perform(step)) continue
+    console.log(`FAILED ${name}: the rest of it, ${queue.length} files, can't run without ${step.name}`)
+    total.failed++
+    return
+  }
   const worker = async () => {
-    for (let step = queue.shift(); step !== undefined; step = queue.shift()) {
-      if (await perform(step) || !step.needed) continue
-      console.log(`FAILED ${name}: the rest of it, ${queue.splice(0).length} files, can't run without ${step.name}`)
-      total.failed++
-    }
+    for (let step = queue.shift(); step !== undefined; step = queue.shift()) await perform(step)
   }
   await Promise.all(Array.from({ length: jobs }, worker))
 }

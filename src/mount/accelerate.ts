@@ -204,6 +204,6 @@ export class Accelerators {
 function explain(error: unknown): string {
   if (!(error instanceof BpfError)) return (error as Error).message.split('\n')[0]
   if (error.code === 'EBUSY') return 'another program has taken its hooks ("efuse bpf list MOUNTPOINT" shows which)'
-  if (error.code === 'EPERM') return 'eBPF is not permitted: it takes root, or CAP_BPF and CAP_PERFMON'
+  if (error.code === 'EPERM') return 'eBPF is not permitted: it takes root, or CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN'
   return error.message.split('\n')[0]
 }

@@ -2,7 +2,7 @@
 /** Guests for the tests: commands run by lab/run, and test programs that run in a guest and count as subtests here. */
 import { execFileSync, spawn } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Test } from 'tap'
@@ -35,8 +35,8 @@ export function chroot(...command: readonly string[]): Promise<Outcome> {
   return run('lab/chroot', ...command)
 }
 
-/** What guests say, while they say it: nothing of a guest is left that is ended. */
-const LOG = join(ROOT, '.tap/guest.log')
+/** What this file's guests say, while they say it: nothing of a guest is left that is ended. */
+const LOG = join(ROOT, `.tap/guest-${basename(process.argv[1], '.test.js')}.log`)
 
 function run(program: string, ...args: readonly string[]): Promise<Outcome> {
   mkdirSync(join(ROOT, '.tap'), { recursive: true })
