@@ -127,9 +127,8 @@ function machine({ kernel, initramfs, disks, cpus, memory, icount }) {
   const commandLine = [...COMMAND_LINE, ...icount ? REPEATABLE : []].join(' ')
   return [
     '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-machine', 'q35', '-m', String(memory),
-    // Five-level page tables only make page walks longer. QEMU 7.2 emulates protection keys wrongly with several threads:
-    // V8 protects WebAssembly's code with them, and one in two runs of Node that compiled some crashed.
-    '-cpu', 'max,la57=off,pku=off',
+    // Five-level page tables only make page walks longer.
+    '-cpu', 'max,la57=off',
     ...icount
       ? ['-accel', 'tcg,thread=single', '-smp', '1', '-icount', 'shift=0,sleep=off', '-rtc', 'base=utc,clock=vm']
       : ['-accel', 'tcg,thread=multi', '-smp', String(cpus)],
