@@ -40,7 +40,9 @@
  *	flush		FLUSH				no reply
  *	readdir		READDIR, READDIRPLUS		bpf_efuse_reply_dirent(); READDIR also ..._data()
  *	statfs		STATFS				bpf_efuse_reply_statfs()
- *	read, write	READ, WRITE			see "data"; they may sleep: SEC("struct_ops.s/read")
+ *	read, write	READ, WRITE			see "data"; they may sleep: SEC("struct_ops.s/read"). Of files with
+ *							FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO they see each call of
+ *							read() or write() as it is, before requests are made of it
  *	release, releasedir	only told of a RELEASE: who opened the file gets it
  *
  * begin and reply see every request that does go to the server, before it and with its answer (ctx->error,
@@ -227,13 +229,36 @@ extern int bpf_efuse_reply_copy(struct efuse_ctx *ctx, __u32 offset, void *mem, 
 extern int bpf_efuse_reply_first(struct efuse_ctx *ctx, void *mem, __u32 mem__sz) __ksym;
 
 /*
- * The backing file that the server has bound to the request's inode (EFUSE_IOC_BIND), in read and write hooks.
- * -ENOENT: there is none. All but the first need a program that may sleep.
+ * bpf_efuse_reply_block() answers a READ with what it wants of a block of the file, which begins at `pos`: bytes that
+ * it has not asked for are left out. -EFAULT: the caller's memory is not there without waiting; bpf_efuse_read_backing()
+ * waits.
+ */
+extern int bpf_efuse_reply_block(struct efuse_ctx *ctx, __u64 pos, const void *mem, __u32 mem__sz) __ksym;
+
+/*
+ * The backing file that the server has bound to the request's inode (EFUSE_IOC_BIND) or, with FOPEN_PASSTHROUGH and
+ * FOPEN_DIRECT_IO, to the open file, in read and write hooks. -ENOENT: there is none. Those that read and write it need
+ * a program that may sleep.
  *
  * bpf_efuse_read_backing() fills the answer, bpf_efuse_write_backing() takes the request's data: `offset` counts in
  * these, and in the file from the request's offset on. They return bytes. A WRITE that would have to take suid bits
  * away is the server's: -EAGAIN. bpf_efuse_read_backing_mem() reads from anywhere in the file.
+ *
+ * bpf_efuse_backing_state() tells which file it is, and its version, which changes with every change of its data,
+ * whoever makes it. -EOPNOTSUPP: its file system does not count them; -EBUSY: it is mapped to be written to, which is
+ * not counted. bpf_efuse_backing_fill() copies from its pages in the page cache: what it has copied is what the file has
+ * there for as long as its version is `version`. It returns bytes, fewer at the file's end, or -EAGAIN.
  */
+struct efuse_backing_state {
+	__u64 version;
+	__u64 size;
+	/* the file's identity */
+	__u64 ino;
+	__u32 dev;
+	__u32 generation;
+};
+extern int bpf_efuse_backing_state(struct efuse_ctx *ctx, void *state, __u32 state__sz) __ksym;
+extern int bpf_efuse_backing_fill(struct efuse_ctx *ctx, __u64 pos, void *mem, __u32 mem__sz, __u64 version) __ksym;
 extern __s64 bpf_efuse_backing_size(struct efuse_ctx *ctx) __ksym;
 extern int bpf_efuse_read_backing(struct efuse_ctx *ctx, __u32 offset, __u32 len) __ksym;
 extern int bpf_efuse_write_backing(struct efuse_ctx *ctx, __u32 offset, __u32 len) __ksym;

@@ -14,6 +14,8 @@
 #include "fuse_i.h"
 
 struct file;
+struct iov_iter;
+struct kiocb;
 struct fuse_forget_link;
 struct fuse_req;
 struct qstr;
@@ -39,6 +41,22 @@ void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup);
 void efuse_notify(struct fuse_conn *fc, u32 code, u64 nodeid, u64 child, const struct qstr *name);
 void efuse_lookup_forget(struct fuse_chan *fch, struct fuse_forget_link *forget, u64 nodeid, struct fuse_args *args);
 void efuse_lookup_end(struct fuse_args *args, struct inode *inode);
+
+#ifdef CONFIG_FUSE_PASSTHROUGH
+bool efuse_read_iter(struct kiocb *iocb, struct iov_iter *to, ssize_t *result);
+bool efuse_write_iter(struct kiocb *iocb, struct iov_iter *from, ssize_t *result);
+#else
+static inline bool efuse_read_iter(struct kiocb *iocb, struct iov_iter *to, ssize_t *result)
+{
+	return false;
+}
+
+static inline bool efuse_write_iter(struct kiocb *iocb, struct iov_iter *from, ssize_t *result)
+{
+	return false;
+}
+#endif
+
 unsigned int efuse_select_queue(struct fuse_req *req, unsigned int cpu, unsigned int nr_queues);
 
 long efuse_dev_ioctl(struct file *file, unsigned int cmd, void __user *argp);

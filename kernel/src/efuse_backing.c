@@ -8,11 +8,14 @@
  */
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/iversion.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
 #include "dev.h"
 #include "efuse_backing.h"
+#include "efuse_file.h"
 
 struct efuse_backing {
 	struct file *file;
@@ -21,7 +24,7 @@ struct efuse_backing {
 	struct rcu_head rcu;
 };
 
-void efuse_backing_put(struct efuse_backing *backing)
+static void efuse_backing_put(struct efuse_backing *backing)
 {
 	if (!backing || !refcount_dec_and_test(&backing->count))
 		return;
@@ -47,7 +50,7 @@ struct inode *efuse_find_inode(struct efuse_call *call, u64 nodeid)
 }
 
 /* The file bound to the inode of the request. */
-struct efuse_backing *efuse_backing_get(struct efuse_call *call)
+static struct efuse_backing *efuse_backing_get(struct efuse_call *call)
 {
 	struct efuse_backing *backing = NULL;
 	struct inode *inode;
@@ -137,9 +140,130 @@ int efuse_bind(struct fuse_conn *fc, const struct efuse_bind *bind)
 	return err;
 }
 
-loff_t efuse_backing_size(struct efuse_backing *backing)
+/* The file to work on: that of the open file, or the inode's, which is held then. */
+static struct file *efuse_file_get(struct efuse_call *call, struct efuse_backing **held)
 {
-	return i_size_read(file_inode(backing->file));
+	*held = NULL;
+	if (call->iter)
+		return efuse_iter_backing(call);
+	*held = efuse_backing_get(call);
+	return *held ? (*held)->file : NULL;
+}
+
+s64 efuse_backing_size(struct efuse_call *call)
+{
+	struct efuse_backing *held;
+	struct file *file = efuse_file_get(call, &held);
+	s64 size = file ? i_size_read(file_inode(file)) : -ENOENT;
+
+	efuse_backing_put(held);
+	return size;
+}
+
+/* Is every change of a file's data counted? Those through mappings are not, but for the first. */
+static int efuse_counts_changes(struct inode *inode)
+{
+	if (!IS_I_VERSION(inode) || IS_NOCMTIME(inode) || IS_DAX(inode))
+		return -EOPNOTSUPP;
+	return mapping_writably_mapped(inode->i_mapping) ? -EBUSY : 0;
+}
+
+/**
+ * efuse_backing_state - tells which file it is, and which state of it
+ * @call: READ or WRITE
+ * @state: filled in
+ *
+ * The version is read first: what is seen after it is of that version, or a newer one.
+ */
+int efuse_backing_state(struct efuse_call *call, struct efuse_backing_state *state)
+{
+	struct efuse_backing *held;
+	struct file *file = efuse_file_get(call, &held);
+	struct inode *inode;
+	int err = -ENOENT;
+
+	if (file) {
+		inode = file_inode(file);
+		state->version = inode_peek_iversion(inode);
+		/* pairs with the barriers in inode_maybe_inc_iversion() and in mapping_map_writable() */
+		smp_mb();
+		err = efuse_counts_changes(inode);
+		state->ino = inode->i_ino;
+		state->dev = new_encode_dev(inode->i_sb->s_dev);
+		state->generation = inode->i_generation;
+		state->size = i_size_read(inode);
+	}
+	efuse_backing_put(held);
+	return err;
+}
+
+/* Copies from the page cache, as far as it has the data and the file goes. */
+static int efuse_cached_copy(struct inode *inode, loff_t pos, void *mem, u32 len)
+{
+	loff_t size = i_size_read(inode);
+	u32 copied = 0;
+
+	if (pos >= size)
+		return 0;
+	len = min_t(loff_t, len, size - pos);
+	while (copied < len) {
+		struct folio *folio = filemap_get_folio(inode->i_mapping, (pos + copied) >> PAGE_SHIFT);
+		size_t offset, part;
+
+		if (IS_ERR(folio))
+			return -EAGAIN;
+		if (!folio_test_uptodate(folio)) {
+			folio_put(folio);
+			return -EAGAIN;
+		}
+		offset = offset_in_folio(folio, pos + copied);
+		part = min_t(size_t, folio_size(folio) - offset, len - copied);
+		memcpy_from_folio(mem + copied, folio, offset, part);
+		folio_put(folio);
+		copied += part;
+	}
+	return copied;
+}
+
+/**
+ * efuse_backing_fill - copies from the backing file's pages, in a known state of the file
+ * @call: READ or WRITE
+ * @pos: in the file
+ * @mem: for the data
+ * @len: of @mem
+ * @version: the state
+ *
+ * A version is counted up before the data is changed, and only if somebody has asked for it. Who holds the inode's
+ * lock, sees no direct I/O under way, and then asks, knows that all changes of this version are done and that none
+ * will be made without counting.
+ */
+int efuse_backing_fill(struct efuse_call *call, loff_t pos, void *mem, u32 len, u64 version)
+{
+	struct efuse_backing *held;
+	struct file *file = efuse_file_get(call, &held);
+	struct inode *inode;
+	int ret = -ENOENT;
+
+	if (!file)
+		return ret;
+	inode = file_inode(file);
+	ret = -EBADF;
+	if (!(file->f_mode & FMODE_READ))
+		goto out;
+	ret = -EAGAIN;
+	if (!inode_trylock(inode))
+		goto out;
+	if (!atomic_read(&inode->i_dio_count) && inode_query_iversion(inode) == version) {
+		ret = efuse_counts_changes(inode);
+		if (!ret)
+			ret = efuse_cached_copy(inode, pos, mem, len);
+		if (ret >= 0 && (efuse_counts_changes(inode) || inode_query_iversion(inode) != version))
+			ret = -EAGAIN;
+	}
+	inode_unlock(inode);
+out:
+	efuse_backing_put(held);
+	return ret;
 }
 
 /* Does a write have to take suid, sgid or file capabilities away? The server knows how. */
@@ -165,16 +289,8 @@ static ssize_t efuse_backing_rw(struct efuse_backing *backing, int direction, st
 	return ret;
 }
 
-/**
- * efuse_backing_io - reads or writes @len bytes between the backing file and the data of the request
- * @call: READ or WRITE
- * @backing: its file
- * @offset: in the data; in the file it is that of the request, and as much on
- * @len: within the data
- *
- * Returns: bytes, or an error
- */
-ssize_t efuse_backing_io(struct efuse_call *call, struct efuse_backing *backing, u32 offset, u32 len)
+/* efuse_backing_io() of a request. */
+static ssize_t efuse_request_io(struct efuse_call *call, struct efuse_backing *backing, u32 offset, u32 len)
 {
 	struct fuse_args *args = call->args;
 	struct fuse_args_pages *ap = container_of(args, typeof(*ap), args);
@@ -222,12 +338,43 @@ ssize_t efuse_backing_io(struct efuse_call *call, struct efuse_backing *backing,
 	return ret;
 }
 
+/**
+ * efuse_backing_io - reads or writes @len bytes between the backing file and the data of the request
+ * @call: READ or WRITE
+ * @offset: in the data; in the file it is that of the request, and as much on
+ * @len: within the data
+ *
+ * Returns: bytes, or an error
+ */
+ssize_t efuse_backing_io(struct efuse_call *call, u32 offset, u32 len)
+{
+	struct efuse_backing *backing;
+	ssize_t ret = -ENOENT;
+
+	if (call->iter)
+		return call->args->opcode == FUSE_READ ? efuse_iter_read(call, offset, len) : efuse_iter_write(call, len);
+	backing = efuse_backing_get(call);
+	if (backing)
+		ret = efuse_request_io(call, backing, offset, len);
+	efuse_backing_put(backing);
+	return ret;
+}
+
 /* Reads from the backing file into a program's memory. */
-ssize_t efuse_backing_read_mem(struct efuse_backing *backing, loff_t pos, void *mem, u32 len)
+ssize_t efuse_backing_read_mem(struct efuse_call *call, loff_t pos, void *mem, u32 len)
 {
 	struct kvec kvec = { .iov_base = mem, .iov_len = len };
+	struct efuse_backing *backing;
+	ssize_t ret = -ENOENT;
 	struct iov_iter iter;
 
-	iov_iter_kvec(&iter, ITER_DEST, &kvec, 1, len);
-	return efuse_backing_rw(backing, READ, &iter, pos, 0);
+	if (call->iter)
+		return efuse_iter_read_mem(call, pos, mem, len);
+	backing = efuse_backing_get(call);
+	if (backing) {
+		iov_iter_kvec(&iter, ITER_DEST, &kvec, 1, len);
+		ret = efuse_backing_rw(backing, READ, &iter, pos, 0);
+	}
+	efuse_backing_put(backing);
+	return ret;
 }

@@ -5,12 +5,10 @@
 
 #include "efuse_i.h"
 
-struct efuse_backing;
-
-struct efuse_backing *efuse_backing_get(struct efuse_call *call);
-void efuse_backing_put(struct efuse_backing *backing);
-loff_t efuse_backing_size(struct efuse_backing *backing);
-ssize_t efuse_backing_io(struct efuse_call *call, struct efuse_backing *backing, u32 offset, u32 len);
-ssize_t efuse_backing_read_mem(struct efuse_backing *backing, loff_t pos, void *mem, u32 len);
+s64 efuse_backing_size(struct efuse_call *call);
+int efuse_backing_state(struct efuse_call *call, struct efuse_backing_state *state);
+int efuse_backing_fill(struct efuse_call *call, loff_t pos, void *mem, u32 len, u64 version);
+ssize_t efuse_backing_io(struct efuse_call *call, u32 offset, u32 len);
+ssize_t efuse_backing_read_mem(struct efuse_call *call, loff_t pos, void *mem, u32 len);
 
 #endif

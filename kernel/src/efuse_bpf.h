@@ -51,6 +51,15 @@ struct efuse_ctx {
 	void *genuine;
 };
 
+/* bpf_efuse_backing_state(): which file (ino, dev, generation), and which state of it. */
+struct efuse_backing_state {
+	u64 version;
+	u64 size;
+	u64 ino;
+	u32 dev;
+	u32 generation;
+};
+
 struct efuse_ops {
 	/* Request hooks, see enum efuse_hook. */
 	int (*lookup)(struct efuse_ctx *ctx);

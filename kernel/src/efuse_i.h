@@ -12,6 +12,8 @@
 #include "efuse_bpf.h"
 
 struct bpf_struct_ops;
+struct iov_iter;
+struct kiocb;
 
 /* The members of struct efuse_ops that are hooks, in its order. */
 enum efuse_hook {
@@ -101,6 +103,12 @@ struct efuse_call {
 	struct fuse_mount *fm;
 	/* NULL for FORGET */
 	struct fuse_args *args;
+	/* A read or write that is no request yet, the caller's memory, from its start on, and where it goes on in the file */
+	struct kiocb *iocb;
+	const struct iov_iter *iter;
+	loff_t pos;
+	/* the backing file was read, which has noted that it was accessed */
+	bool backing_read;
 };
 
 static inline struct efuse_call *efuse_call(struct efuse_ctx *ctx)
@@ -112,6 +120,12 @@ static inline bool efuse_synthetic(u64 nodeid)
 {
 	return nodeid >> 48 == EFUSE_SYNTHETIC_BASE >> 48;
 }
+
+/* efuse_request.c */
+void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm, struct fuse_args *args,
+		     bool background);
+bool efuse_takes(struct fuse_conn *fc, enum efuse_hook hook);
+bool efuse_ask(struct efuse_call *call, enum efuse_hook hook, ssize_t *result);
 
 /* efuse_conn.c */
 int efuse_attach(struct efuse_ops *ops, void *owner);

@@ -20,6 +20,7 @@
 #include <linux/siphash.h>
 #include "dev.h"
 #include "efuse_backing.h"
+#include "efuse_file.h"
 
 /* Copies between memory and the request's pages, from @offset on: the bytes that there were. */
 static u32 efuse_pages_copy(struct fuse_args *args, u32 offset, void *to, const void *from, u32 len)
@@ -520,39 +521,63 @@ static u32 efuse_reply_room(struct efuse_call *call)
 	}
 }
 
-/* Copies to the reply's data, or zeroes it with no @from. The range is within efuse_reply_room(). */
-static void efuse_reply_copy(struct efuse_call *call, u32 offset, const void *from, u32 len)
+/*
+ * Copies to the reply's data, or zeroes it with no @from. The range is within efuse_reply_room().
+ *
+ * Returns: 0; -EFAULT: the caller's memory is not there
+ */
+static int efuse_reply_copy(struct efuse_call *call, u32 offset, const void *from, u32 len)
 {
 	struct fuse_args *args = call->args;
 	void *to;
 
+	if (call->iter)
+		return efuse_iter_copy(call, offset, from, len);
 	if (args->out_pages) {
 		efuse_pages_copy(args, offset, NULL, from, len);
-		return;
+		return 0;
 	}
 	to = args->out_args[args->out_numargs - 1].value + offset;
 	if (from)
 		memcpy(to, from, len);
 	else
 		memset(to, 0, len);
+	return 0;
 }
 
 /*
  * The reply's data is about to be written from @offset on: what lies before it and has not been written is zeroed,
  * so that a reply never has a byte of what its memory held before.
  */
-static void efuse_reply_begin(struct efuse_call *call, u32 offset)
+static int efuse_reply_begin(struct efuse_call *call, u32 offset)
 {
+	int err;
+
 	if (offset > call->len) {
-		efuse_reply_copy(call, call->len, NULL, offset - call->len);
+		err = efuse_reply_copy(call, call->len, NULL, offset - call->len);
+		if (err)
+			return err;
 		call->len = offset;
 	}
+	return 0;
 }
 
 static void efuse_reply_end(struct efuse_call *call, u32 end)
 {
 	call->len = max(call->len, end);
 	call->replied = true;
+}
+
+static int efuse_reply_put(struct efuse_call *call, u32 offset, const void *from, u32 len)
+{
+	int err;
+
+	err = efuse_reply_begin(call, offset);
+	if (!err)
+		err = efuse_reply_copy(call, offset, from, len);
+	if (!err)
+		efuse_reply_end(call, offset + len);
+	return err;
 }
 
 /**
@@ -576,10 +601,33 @@ __bpf_kfunc int bpf_efuse_reply_data(struct efuse_ctx *ctx, u32 offset, const vo
 		return -EINVAL;
 	if (offset > room || mem__sz > room - offset)
 		return -ERANGE;
-	efuse_reply_begin(call, offset);
-	efuse_reply_copy(call, offset, mem, mem__sz);
-	efuse_reply_end(call, offset + mem__sz);
-	return 0;
+	return efuse_reply_put(call, offset, mem, mem__sz);
+}
+
+/**
+ * bpf_efuse_reply_block - copies what a read wants of a block of the file
+ * @ctx: READ
+ * @pos: of the block in the file
+ * @mem: block
+ * @mem__sz: of @mem
+ *
+ * Returns: 0, also where the block has nothing that was asked for; -EFAULT: the caller's memory can't be written to
+ * without waiting; -EINVAL: no such request
+ */
+__bpf_kfunc int bpf_efuse_reply_block(struct efuse_ctx *ctx, u64 pos, const void *mem, u32 mem__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	u32 room = efuse_reply_room(call);
+	u64 start = ctx->offset;
+	u64 from, to;
+
+	if (ctx->opcode != FUSE_READ || !room || pos > LLONG_MAX - mem__sz || start > LLONG_MAX - room)
+		return -EINVAL;
+	from = max(pos, start);
+	to = min(pos + mem__sz, start + room);
+	if (from >= to)
+		return 0;
+	return efuse_reply_put(call, from - start, mem + (from - pos), to - from);
 }
 
 /**
@@ -593,15 +641,18 @@ __bpf_kfunc int bpf_efuse_reply_size(struct efuse_ctx *ctx, u32 size)
 {
 	struct efuse_call *call = efuse_call(ctx);
 	u32 room = efuse_reply_room(call);
+	int err = 0;
 
 	if (ctx->opcode == FUSE_GETXATTR && !ctx->size)
 		room = XATTR_SIZE_MAX;
 	else if (!room)
 		return -EINVAL;
 	else if (size <= room)
-		efuse_reply_begin(call, size);
+		err = efuse_reply_begin(call, size);
 	if (size > room)
 		return -ERANGE;
+	if (err)
+		return err;
 	call->len = size;
 	call->replied = true;
 	return 0;
@@ -713,14 +764,53 @@ __bpf_kfunc int bpf_efuse_reply_first(struct efuse_ctx *ctx, void *mem, u32 mem_
  */
 __bpf_kfunc s64 bpf_efuse_backing_size(struct efuse_ctx *ctx)
 {
-	struct efuse_backing *backing = efuse_backing_get(efuse_call(ctx));
-	s64 size;
+	return efuse_backing_size(efuse_call(ctx));
+}
 
-	if (!backing)
-		return -ENOENT;
-	size = efuse_backing_size(backing);
-	efuse_backing_put(backing);
-	return size;
+/**
+ * bpf_efuse_backing_state - which file it is that is bound to the inode, and which state of it
+ * @ctx: READ or WRITE
+ * @state: struct efuse_backing_state
+ * @state__sz: its size
+ *
+ * Returns: 0; -ENOENT: no file is bound; -EOPNOTSUPP: its file system does not count changes; -EBUSY: somebody has
+ * mapped it to write to it, which is not counted
+ */
+__bpf_kfunc int bpf_efuse_backing_state(struct efuse_ctx *ctx, void *state, u32 state__sz)
+{
+	struct efuse_backing_state now = {};
+	int err = -EINVAL;
+
+	if (state__sz == sizeof(now))
+		err = efuse_backing_state(efuse_call(ctx), &now);
+	memcpy(state, &now, min(state__sz, sizeof(now)));
+	return err;
+}
+
+/**
+ * bpf_efuse_backing_fill - copies a part of the bound file that is in the page cache, in a known state of the file
+ * @ctx: READ or WRITE
+ * @pos: in the file
+ * @mem: for the data; zeroed behind it
+ * @mem__sz: of @mem
+ * @version: that of bpf_efuse_backing_state()
+ *
+ * As long as bpf_efuse_backing_state() then tells this version, this is what the file has there. It does not sleep.
+ *
+ * Returns: bytes copied, less at the file's end; -EAGAIN: it is not in the page cache, or being written to, or in
+ * another state; or bpf_efuse_backing_state()'s errors
+ */
+__bpf_kfunc int bpf_efuse_backing_fill(struct efuse_ctx *ctx, u64 pos, void *mem, u32 mem__sz, u64 version)
+{
+	int ret = -EINVAL;
+
+	if (pos <= LLONG_MAX - mem__sz)
+		ret = efuse_backing_fill(efuse_call(ctx), pos, mem, mem__sz, version);
+	if (ret < 0)
+		memset(mem, 0, mem__sz);
+	else
+		memset(mem + ret, 0, mem__sz - ret);
+	return ret;
 }
 
 /**
@@ -735,20 +825,17 @@ __bpf_kfunc int bpf_efuse_read_backing(struct efuse_ctx *ctx, u32 offset, u32 le
 {
 	struct efuse_call *call = efuse_call(ctx);
 	u32 room = efuse_reply_room(call);
-	struct efuse_backing *backing;
-	int ret;
+	int ret, err;
 
 	if (ctx->opcode != FUSE_READ)
 		return -EINVAL;
 	if (offset > room || len > room - offset)
 		return -ERANGE;
-	backing = efuse_backing_get(call);
-	if (!backing)
-		return -ENOENT;
-	ret = efuse_backing_io(call, backing, offset, len);
-	efuse_backing_put(backing);
+	ret = efuse_backing_io(call, offset, len);
 	if (ret >= 0) {
-		efuse_reply_begin(call, offset);
+		err = efuse_reply_begin(call, offset);
+		if (err)
+			return err;
 		efuse_reply_end(call, offset + ret);
 	}
 	return ret;
@@ -765,18 +852,10 @@ __bpf_kfunc int bpf_efuse_read_backing(struct efuse_ctx *ctx, u32 offset, u32 le
  */
 __bpf_kfunc int bpf_efuse_read_backing_mem(struct efuse_ctx *ctx, u64 pos, void *mem, u32 mem__sz)
 {
-	struct efuse_backing *backing;
-	int ret;
-
 	memset(mem, 0, mem__sz);
 	if (pos > LLONG_MAX - mem__sz)
 		return -EINVAL;
-	backing = efuse_backing_get(efuse_call(ctx));
-	if (!backing)
-		return -ENOENT;
-	ret = efuse_backing_read_mem(backing, pos, mem, mem__sz);
-	efuse_backing_put(backing);
-	return ret;
+	return efuse_backing_read_mem(efuse_call(ctx), pos, mem, mem__sz);
 }
 
 /**
@@ -793,18 +872,16 @@ __bpf_kfunc int bpf_efuse_read_backing_mem(struct efuse_ctx *ctx, u64 pos, void 
 __bpf_kfunc int bpf_efuse_write_backing(struct efuse_ctx *ctx, u32 offset, u32 len)
 {
 	struct efuse_call *call = efuse_call(ctx);
-	struct efuse_backing *backing;
 	int ret;
 
 	if (ctx->opcode != FUSE_WRITE)
 		return -EINVAL;
 	if (offset > ctx->size || len > ctx->size - offset)
 		return -ERANGE;
-	backing = efuse_backing_get(call);
-	if (!backing)
-		return -ENOENT;
-	ret = efuse_backing_io(call, backing, offset, len);
-	efuse_backing_put(backing);
+	/* what is no request yet may be appended */
+	if (call->iter && offset != call->len)
+		return -EINVAL;
+	ret = efuse_backing_io(call, offset, len);
 	if (ret >= 0 && offset <= call->len)
 		efuse_reply_end(call, offset + ret);
 	return ret;
@@ -828,10 +905,13 @@ BTF_ID_FLAGS(func, bpf_efuse_reply_open)
 BTF_ID_FLAGS(func, bpf_efuse_reply_statfs)
 BTF_ID_FLAGS(func, bpf_efuse_reply_data)
 BTF_ID_FLAGS(func, bpf_efuse_reply_size)
+BTF_ID_FLAGS(func, bpf_efuse_reply_block)
 BTF_ID_FLAGS(func, bpf_efuse_reply_dirent)
 BTF_ID_FLAGS(func, bpf_efuse_reply_copy)
 BTF_ID_FLAGS(func, bpf_efuse_reply_first)
 BTF_ID_FLAGS(func, bpf_efuse_backing_size)
+BTF_ID_FLAGS(func, bpf_efuse_backing_state)
+BTF_ID_FLAGS(func, bpf_efuse_backing_fill)
 BTF_ID_FLAGS(func, bpf_efuse_read_backing, KF_SLEEPABLE)
 BTF_ID_FLAGS(func, bpf_efuse_read_backing_mem, KF_SLEEPABLE)
 BTF_ID_FLAGS(func, bpf_efuse_write_backing, KF_SLEEPABLE)
@@ -859,7 +939,10 @@ BTF_SET_END(efuse_kfuncs_reply)
 /* For read and write. */
 BTF_SET_START(efuse_kfuncs_io)
 BTF_ID(func, bpf_efuse_reply_copy)
+BTF_ID(func, bpf_efuse_reply_block)
 BTF_ID(func, bpf_efuse_backing_size)
+BTF_ID(func, bpf_efuse_backing_state)
+BTF_ID(func, bpf_efuse_backing_fill)
 BTF_ID(func, bpf_efuse_read_backing)
 BTF_ID(func, bpf_efuse_read_backing_mem)
 BTF_ID(func, bpf_efuse_write_backing)

@@ -118,8 +118,8 @@ static void efuse_ctx_fill(struct efuse_ctx *ctx, const struct fuse_args *args)
 	}
 }
 
-static void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm,
-			    struct fuse_args *args, bool background)
+void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm, struct fuse_args *args,
+		     bool background)
 {
 	memset(call, 0, sizeof(*call));
 	call->hook = EFUSE_NO_HOOK;
@@ -358,6 +358,41 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 	ret = fuse_chan_send(fc->chan, args);
 	efuse_run_reply(&call, ret);
 	return ret;
+}
+
+/* Has anybody this hook, and may it be asked? */
+bool efuse_takes(struct fuse_conn *fc, enum efuse_hook hook)
+{
+	struct efuse_conn *ec = fc->efuse;
+	struct srcu_ctr __percpu *readers;
+	const struct efuse_hooks *hooks;
+	bool takes;
+
+	if (!efuse_ready(fc))
+		return false;
+	readers = srcu_read_lock_fast(&ec->srcu);
+	hooks = srcu_dereference(fc->efuse_hooks, &ec->srcu);
+	takes = hooks && hooks->slot[hook].fn;
+	srcu_read_unlock_fast(&ec->srcu, readers);
+	return takes;
+}
+
+/*
+ * Asks a hook about what is no request yet.
+ *
+ * Returns: true: answered, with bytes or an error in @result
+ */
+bool efuse_ask(struct efuse_call *call, enum efuse_hook hook, ssize_t *result)
+{
+	int ret = efuse_run(call, hook);
+
+	if (ret == EFUSE_DONE && call->replied)
+		*result = call->len;
+	else if (ret < 0 && ret > -512 && ret != -ENOSYS)
+		*result = ret;
+	else
+		return false;
+	return true;
 }
 
 static void efuse_background_end(struct fuse_args *args, int error)

@@ -6,7 +6,9 @@
  * in src/mount/accelerate.ts.
  */
 import type { MountOptions } from '../mount/options.js'
+import { FuseInitFlag } from '../protocol/constants.js'
 import type { Agreement } from '../protocol/init.js'
+import type { DataOptions } from './data-cache.js'
 import type { HookProgram } from './hooks.js'
 import type { MetadataOptions } from './metadata-cache.js'
 
@@ -26,8 +28,12 @@ export interface AcceleratorContext {
   readonly server: 'stackfs' | 'memfs' | 'module' | 'embedded' | 'program'
   /** Whether requests go over io_uring. */
   readonly uring: boolean
+  /** Whether the server opens files so that their reads and writes meet the hooks; where that is known. */
+  readonly hooked?: boolean
   /** What was said of the metadata accelerator. */
   readonly metadata?: MetadataOptions
+  /** What was said of the data accelerator. */
+  readonly data?: DataOptions
 }
 
 /** An accelerator at work for one mount. */
@@ -70,14 +76,32 @@ export async function attachBundled(
   }
 }
 
+/** Whether a capability is agreed on. */
+function has({ flags, flags2 }: Agreement, name: keyof typeof FuseInitFlag): boolean {
+  const bit = FuseInitFlag[name]
+  return (((bit < 32 ? flags : flags2) >>> (bit & 31)) & 1) === 1
+}
+
 async function loadMetadata(context: AcceleratorContext): Promise<Attachment> {
   const { MetadataCache } = await import('./metadata-cache.js')
   return MetadataCache.load(context, context.metadata)
 }
 
+async function loadData(context: AcceleratorContext): Promise<Attachment> {
+  const { DataCache } = await import('./data-cache.js')
+  return DataCache.load(context, context.data)
+}
+
+/** Why the data accelerator is of no use to a mount; null when it is. */
+function dataUnfit({ agreement, hooked }: AcceleratorContext): string | null {
+  if (hooked === false) return 'the kernel reads and writes the files itself (passthrough): demand it by --accel data'
+  if (agreement === null) return 'another program serves the mount, which does not know how to open files for it'
+  return has(agreement, 'FUSE_PASSTHROUGH') ? null : 'the server gives the kernel no files (FUSE_PASSTHROUGH), or may not'
+}
+
 /** In the order in which they are loaded. */
 export const accelerators: readonly Accelerator[] = [
   { name: 'metadata', object: 'metadata', load: loadMetadata },
-  { name: 'data', object: 'io', load: (context) => attachBundled('io', context) },
+  { name: 'data', object: 'io', unfit: dataUnfit, load: loadData },
   { name: 'balance', object: 'balance', load: (context) => attachBundled('balance', context) },
 ]

@@ -52,6 +52,7 @@ function build(): Command {
     .addOption(new Option('--passthrough <use>', 'let the kernel read and write the files itself')
       .choices(['auto', 'on', 'off']).default('auto'))
     .option('--accel <kinds>', 'auto, off, or any of metadata,data,balance', 'auto')
+    .option('--data <settings>', 'of --accel data: policy=adaptive|cache|direct|off:memory=64M:limit=32K')
     .addOption(new Option('--coherence <kind>', 'who else changes SOURCE')
       .choices(['shared', 'watched', 'exclusive']).default('shared'))
     .option('--metrics <[host:]port>', 'serve metrics for Prometheus, on 127.0.0.1 unless a host is given')

@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { parseDataOptions, type DataOptions } from '../bpf/data-cache.js'
 import { checkWishes, parseAccel } from '../mount/accelerate.js'
 import type { FileSystemSource } from '../mount/filesystems.js'
 import { kernelTypeOf } from '../mount/kernel-type.js'
@@ -23,6 +24,7 @@ export interface MountArguments {
   workers: number | 'auto'
   passthrough: 'auto' | 'on' | 'off'
   accel: string
+  data?: string
   coherence: 'shared' | 'watched' | 'exclusive'
   metrics?: string
 }
@@ -87,10 +89,20 @@ function demand(args: MountArguments): void {
   oneOf('coherence', args.coherence, ['shared', 'watched', 'exclusive'])
   const wishes = parseAccel(args.accel)
   if (wishes === null) throw new WrongUsage(`--accel ${args.accel}: it is auto, off, or any of metadata,data,balance`)
+  dataOptions(args)
   checkWishes(wishes, kernelTypeOf(args))
   if (args.coherence === 'watched') throw new Failure('--coherence watched is not available: use --coherence shared')
   if (args.metrics !== undefined && parseMetricsAddress(args.metrics) === null) {
     throw new WrongUsage(`--metrics ${args.metrics}: it is PORT or HOST:PORT`)
+  }
+}
+
+/** @throws WrongUsage */
+function dataOptions({ data }: MountArguments): DataOptions {
+  try {
+    return data === undefined ? {} : parseDataOptions(data)
+  } catch (error) {
+    throw new WrongUsage((error as Error).message)
   }
 }
 
@@ -112,6 +124,7 @@ async function run(
     rings: args.rings,
     demandPassthrough: args.passthrough === 'on',
     accelerate: parseAccel(args.accel)!,
+    data: dataOptions(args),
     coherence: args.coherence as 'shared' | 'exclusive',
     metrics: args.metrics === undefined ? undefined : parseMetricsAddress(args.metrics)!,
     log: (message) => process.stderr.write(`efuse: ${message}\n`),
@@ -123,7 +136,9 @@ async function fileSystemOf(
 ): Promise<FileSystemSource> {
   const { fs } = args
   if (fs === 'memfs') return { kind: 'memfs' }
-  if (fs === 'stackfs') return stackfs(source, options, args.passthrough !== 'off')
+  // Demanded, it takes the place of passthrough.
+  const hooked = parseAccel(args.accel)!.data === 'on' && args.passthrough === 'auto'
+  if (fs === 'stackfs') return stackfs(source, options, hooked ? 'hooked' : args.passthrough !== 'off')
   if (!fs.startsWith('.') && !isAbsolute(fs)) {
     throw new WrongUsage(`--fs ${fs}: it is stackfs, memfs or a module's path (./mod.js)`)
   }
@@ -132,7 +147,9 @@ async function fileSystemOf(
   return { kind: 'module', url: pathToFileURL(path).href, options: { source, mountpoint } }
 }
 
-async function stackfs(source: string, options: ParsedOptions, passthrough: boolean): Promise<FileSystemSource> {
+async function stackfs(
+  source: string, options: ParsedOptions, passthrough: boolean | 'hooked',
+): Promise<FileSystemSource> {
   const { prepareStackFS } = await import('../fs/stackfs/index.js')
   try {
     const shared = prepareStackFS({

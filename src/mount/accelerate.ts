@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import {
   ACCELERATOR_NAMES, accelerators, type Accelerator, type AcceleratorContext, type AcceleratorName, type Attachment,
 } from '../bpf/accelerators.js'
+import type { DataCache, DataOptions } from '../bpf/data-cache.js'
 import { BpfError } from '../bpf/error.js'
 import type { MetadataCache, MetadataOptions } from '../bpf/metadata-cache.js'
 import { probeBpf } from '../bpf/probe.js'
@@ -23,13 +24,22 @@ export type Wishes = Readonly<Record<AcceleratorName, Wish>>
  * Accelerators of a mount: `true`, or its options, demands one, `'auto'` takes it where it is to be had; default: none.
  */
 export type Acceleration = 'auto' | 'off' |
-  ({ readonly [name in Exclude<AcceleratorName, 'metadata'>]?: boolean | 'auto' } &
-    { readonly metadata?: boolean | 'auto' | MetadataOptions })
+  {
+    readonly metadata?: boolean | 'auto' | MetadataOptions
+    readonly data?: boolean | 'auto' | DataOptions
+    readonly balance?: boolean | 'auto'
+  }
 
 /** The metadata accelerator's options among those of a mount. */
 export function metadataOptionsOf(acceleration: Acceleration | undefined): MetadataOptions {
   const metadata = typeof acceleration === 'object' ? acceleration?.metadata : undefined
   return typeof metadata === 'object' ? metadata : {}
+}
+
+/** The data accelerator's options among those of a mount. */
+export function dataOptionsOf(acceleration: Acceleration | undefined): DataOptions {
+  const data = typeof acceleration === 'object' ? acceleration?.data : undefined
+  return typeof data === 'object' ? data : {}
 }
 
 /** Whether an accelerator is at work, and otherwise why not. */
@@ -178,6 +188,11 @@ export class Accelerators {
   /** The metadata accelerator, where it is at work. */
   get metadata(): MetadataCache | null {
     return (this.loaded.get('metadata') as MetadataCache | undefined) ?? null
+  }
+
+  /** The data accelerator, where it is at work. */
+  get data(): DataCache | null {
+    return (this.loaded.get('data') as DataCache | undefined) ?? null
   }
 
   report(): AcceleratorReports {

@@ -4,7 +4,7 @@ import type { MetadataCache } from '../bpf/metadata-cache.js'
 import { OperationCounters } from '../fs/counters.js'
 import type { FileSystem, Notifier } from '../fs/filesystem.js'
 import type { RingEnd } from '../rings/device.js'
-import { Accelerators, checkWishes, metadataOptionsOf, wishesOf, type Acceleration } from './accelerate.js'
+import { Accelerators, checkWishes, dataOptionsOf, metadataOptionsOf, wishesOf, type Acceleration } from './accelerate.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
 import { atExit } from './exit.js'
@@ -147,7 +147,7 @@ class InProcessMount implements Mount {
     if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
     this.accelerators = await Accelerators.load(wishesOf(this.options.accelerate), this.hooks, {
       options: this.options, agreement: this.serving.dispatcher.negotiation.agree(), server: 'embedded', uring: false,
-      metadata: metadataOptionsOf(this.options.accelerate),
+      metadata: metadataOptionsOf(this.options.accelerate), data: dataOptionsOf(this.options.accelerate),
     })
   }
 

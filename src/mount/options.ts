@@ -115,7 +115,7 @@ const KNOWN: Readonly<Record<string, readonly [keyof MountOptions, Kind]>> = {
 }
 
 /** Options of the `mount` command that fstab can say too. */
-const COMMAND_OPTIONS = new Set(['fs', 'type', 'rings', 'workers', 'passthrough', 'accel', 'coherence', 'metrics'])
+const COMMAND_OPTIONS = new Set(['fs', 'type', 'rings', 'workers', 'passthrough', 'accel', 'data', 'coherence', 'metrics'])
 
 /** For mount(8), systemd and the like; nothing to a server. */
 const IGNORED = new Set(['_netdev', 'nofail', 'user', 'users', 'nouser', 'nousers', 'owner', 'group', 'auto', 'noauto',

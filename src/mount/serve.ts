@@ -10,6 +10,7 @@
 import { getSystemErrorName } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
+import type { DataOptions } from '../bpf/data-cache.js'
 import type { Coherence } from '../bpf/metadata-cache.js'
 import type { Monitor } from '../bpf/monitor.js'
 import { OperationCounters } from '../fs/counters.js'
@@ -50,6 +51,8 @@ export interface ServeOptions {
   accelerate: Wishes
   /** Who else changes the source; default `shared`. */
   coherence?: Coherence
+  /** Of the data accelerator. */
+  data?: DataOptions
   /** Where metrics are to be served; default: nowhere. */
   metrics?: MetricsAddress
   /** Seconds that kernel and file system may take to begin; default 30. */
@@ -182,10 +185,12 @@ class Supervisor implements Served {
   private async accelerate(): Promise<void> {
     const { accelerate, options, fileSystem } = this.options
     const { entry, fd } = this.attachment!
+    const passthrough = fileSystem.kind === 'stackfs' ? fileSystem.shared.options.passthrough ?? true : false
     if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
     this.accelerators = await Accelerators.load(accelerate, this.hooks, {
       options, agreement: this.agreement, server: fileSystem.kind, uring: this.overUring,
-      metadata: { coherence: this.options.coherence },
+      metadata: { coherence: this.options.coherence }, data: this.options.data,
+      hooked: passthrough === false ? undefined : passthrough === 'hooked',
     })
   }
 

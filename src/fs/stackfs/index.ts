@@ -141,6 +141,8 @@ export class StackFS implements FileSystem {
   /** Takes files for passthrough; null when that is not in use. */
   private backing: BackingFiles | null = null
   private fopenFlags: number
+  /** Of files that the kernel has taken. */
+  private fopenPassed = FOPEN_PASSTHROUGH
 
   /** @param options a source to serve alone, or the shared part that several workers serve together */
   constructor(options: StackFSOptions | StackFSWorkerOptions) {
@@ -176,8 +178,12 @@ export class StackFS implements FileSystem {
     if (connection.zeroCopy) this.fopenFlags |= FOPEN_IO_URING_ZERO_COPY
     const { passthrough = true, directIo } = this.shared.options
     // The kernel takes passthrough without the writeback cache only.
-    if (passthrough && !directIo && !this.writeback && connection.backing && connection.want('FUSE_PASSTHROUGH')) {
+    const wanted = passthrough === 'hooked' || (passthrough && !directIo)
+    if (wanted && !this.writeback && connection.backing && connection.want('FUSE_PASSTHROUGH')) {
       connection.maxStackDepth = 1
+      this.fopenPassed = passthrough === 'hooked'
+        ? FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES
+        : FOPEN_PASSTHROUGH
       this.backing = connection.backing
     }
   }
@@ -1185,7 +1191,7 @@ export class StackFS implements FileSystem {
     if (id <= 0) return
     this.openFiles[fd * OPEN_FILE_WORDS + STATE] |= IS_PASSED_THROUGH
     // The kernel's cache has no part in it, and no flag about that cache is allowed.
-    out.open_flags = FOPEN_PASSTHROUGH
+    out.open_flags = this.fopenPassed
     out.backing_id = id
   }
 

@@ -26,8 +26,11 @@ export interface StackFSOptions {
   maxCachedDescriptors?: number
   /** Every file is opened with FOPEN_DIRECT_IO: the kernel caches no data. */
   directIo?: boolean
-  /** Hand files to the kernel, which then reads and writes them itself, where it can. Default true. */
-  passthrough?: boolean
+  /**
+   * Hand files to the kernel, which then reads and writes them itself, where it can. Default true. `hooked`: it maps
+   * them itself, but reads and writes come here, unless programs of efuse.ko answer them (the data accelerator).
+   */
+  passthrough?: boolean | 'hooked'
   /** Cached data outlives a file's closing (FOPEN_KEEP_CACHE): only for sources that nobody else changes. */
   keepCache?: boolean
 }

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+/**
+ * In the guest: mounts whose data the kernel reads and writes. What uses them runs in processes of its own; the servers
+ * are this process's.
+ */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import t, { type Test } from 'tap'
+import { DATA_POLICIES, dataMemory, type DataCache, type DataCounts, type DataOptions } from '../../../src/bpf/data-cache.js'
+import { mount, StackFS, type InProcessOptions, type Mount } from '../../../src/index.js'
+import { moduleFree, sh } from './hooks-support.js'
+
+t.setTimeout(0)
+
+const { values } = parseArgs({
+  options: { operations: { type: 'string', default: '3000' }, part: { type: 'string', default: 'answers' } },
+})
+const OPERATIONS = Number(values.operations)
+
+/** A test of one part: `answers`, or `coherence`. */
+async function test(part: string, name: string, body: (t: Test) => Promise<void>): Promise<void> {
+  if (part === values.part) await t.test(name, body)
+}
+
+interface Fixture {
+  mounted: Mount
+  /** The mountpoint. */
+  at: string
+  /** What it shows. */
+  source: string
+  data: DataCache
+}
+
+async function fixture(t: Test, options: DataOptions = {}, more: InProcessOptions = {}): Promise<Fixture> {
+  const folder = mkdtempSync('/var/tmp/efuse-data-')
+  const [at, source] = [`${folder}/mount`, `${folder}/source`]
+  mkdirSync(at)
+  mkdirSync(source)
+  await sh(`chmod 755 ${folder}`)
+  const mounted = await mount(new StackFS({ source, passthrough: 'hooked' }), at, {
+    type: 'efuse', allowOther: true, ...more, accelerate: { data: { memory: 4 << 20, ...options } },
+  })
+  t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
+  const { data } = (mounted as unknown as { accelerators: { data: DataCache } }).accelerators
+  return { mounted, at, source, data }
+}
+
+const requests = ({ mounted }: Fixture, operation: string): number => Number(mounted.stats().operations[operation]?.count ?? 0)
+
+async function works(t: Test, command: string, what: string): Promise<string> {
+  const { ok, output, errors } = await sh(`set -e; ${command}`)
+  t.ok(ok, `${what}${ok ? '' : `: ${output}${errors}`}`)
+  return output
+}
+
+/** What happened in the kernel during something. */
+async function during(f: Fixture, action: () => Promise<unknown>): Promise<DataCounts> {
+  const before = f.data.counts()
+  await action()
+  const after = f.data.counts()
+  return Object.fromEntries(Object.entries(after).map(([name, value]) =>
+    [name, value - before[name as keyof DataCounts]])) as unknown as DataCounts
+}
+
+for (const policy of DATA_POLICIES) {
+  await test('answers', `${policy}: reads and writes of all kinds`, async (t) => {
+    const f = await fixture(t, { policy })
+    await sh('cd $1; head -c 300001 /dev/urandom > file; cp file ../copy; printf small > small; : > empty', f.source)
+    const served = ['FUSE_READ', 'FUSE_WRITE'].map((name) => requests(f, name))
+    const counts = await during(f, async () => {
+      await works(t, `cd ${f.at}; cmp file ../copy; cmp file ../copy; [ "$(cat small)" = small ]; [ -z "$(cat empty)" ]`, 'reads')
+      await works(t, `cd ${f.at}; for time in 1 2 3; do dd if=file iflag=direct bs=4096 status=none | cmp - ../copy
+        dd if=file bs=1000 status=none | cmp - ../copy; dd if=file bs=70000 status=none | cmp - ../copy; done`, 'of all sizes')
+      await works(t, `cd ${f.at}; tail -c 2 ../copy > ../tail; tail -c 2 file | cmp - ../tail
+        [ -z "$(dd if=file bs=1 skip=300001 count=10 status=none)" ]; [ -z "$(dd if=file bs=4096 skip=1000 count=1 status=none)" ]`,
+      'at the end, and beyond')
+      await works(t, `cd ${f.at}; printf XY | dd of=file bs=1 seek=5000 conv=notrunc status=none
+        printf XY | dd of=../copy bs=1 seek=5000 conv=notrunc status=none; cmp file ../copy; cmp ${f.source}/file ../copy`,
+      'what is written is read')
+      await works(t, `cd ${f.at}; echo more >> file; echo more >> ../copy; cmp file ../copy
+        [ $(stat -c %s file) = $(stat -c %s ../copy) ]`, 'appended')
+      await works(t, `cd ${f.at}; truncate -s 6000 file; truncate -s 6000 ../copy; cmp file ../copy
+        truncate -s 20000 file; truncate -s 20000 ../copy; cmp file ../copy`, 'shorter and longer: holes are zero')
+      await works(t, `cd ${f.source}; printf behind | dd of=file bs=1 seek=100 conv=notrunc status=none; cmp file ${f.at}/file
+        cp file ../copy`, 'changes behind the mount are seen at once')
+      await works(t, `cp ${f.at}/file ${f.at}/other; cmp ${f.at}/other ../copy 2> /dev/null || cmp ${f.source}/other ${f.source}/file`,
+        'copied')
+    })
+    t.comment(JSON.stringify(counts))
+    if (policy === 'off') {
+      t.equal(counts.cached + counts.direct + counts.written, 0)
+    } else {
+      t.strictSame(['FUSE_READ', 'FUSE_WRITE'].map((name) => requests(f, name)), served, 'all without the server')
+      t.ok(policy === 'direct' || counts.hits > 100, `${counts.hits} blocks from the cache`)
+      t.ok(policy !== 'direct' || counts.cached + counts.hits === 0)
+      t.ok(counts.written >= 3, `${counts.written} writes`)
+      const { kernel } = f.mounted.stats()
+      t.equal(Number(kernel.answered.FUSE_READ.count), f.data.counts().cached + f.data.counts().direct, 'and that is reported')
+    }
+  })
+}
+
+
+async function coherent(t: Test, f: Fixture, what: string): Promise<void> {
+  const { ok, output, errors } = await sh(`/tmp/data-check ${f.at} ${f.source} 4 ${OPERATIONS} ${Date.now() % 100000}`)
+  t.ok(ok, `${what}: ${output}${errors}`)
+  t.comment(JSON.stringify(f.data.counts()))
+}
+
+if (values.part === 'coherence') {
+  const made = await sh('gcc -O1 -o /tmp/data-check test/kernel/guest/data-check.c')
+  if (!made.ok) t.bailout(made.errors)
+}
+
+for (const [what, options] of [
+  ['cache', { policy: 'cache' }],
+  ['a cache that thrashes', { policy: 'cache', memory: 1 << 20 }],
+  ['adaptive', {}],
+  ['the server writes', { policy: 'cache', writes: false }],
+  ['direct', { policy: 'direct' }],
+] as const) {
+  await test('coherence', `random operations of several processes, ${what}: nothing stale, nothing wrong`, async (t) => {
+    const f = await fixture(t, options)
+    await coherent(t, f, what)
+    const { hits, written } = f.data.counts()
+    t.ok('policy' in options && options.policy === 'direct' ? hits === 0 : hits > OPERATIONS / 20, `${hits} hits`)
+    t.ok('writes' in options ? written === 0 : written > OPERATIONS / 20, `${written} writes`)
+  })
+}
+
+await test('coherence', 'attached and detached all the time', async (t) => {
+  const f = await fixture(t, { policy: 'cache' })
+  const { Hooks } = await import('../../../src/mount/hooks.js')
+  const { DataCache } = await import('../../../src/bpf/data-cache.js')
+  f.data.close()
+  const hooks = Hooks.of((f.mounted as unknown as { attachment: { fd: number } }).attachment.fd)
+  const checked = sh(`/tmp/data-check ${f.at} ${f.source} 4 ${OPERATIONS} 77`)
+  let going = true
+  void checked.then(() => { going = false })
+  let rounds = 0
+  let answered = 0
+  while (going) {
+    const data = await DataCache.load({
+      token: () => hooks.token(), control: hooks.control, options: {}, agreement: null, server: 'stackfs', uring: false,
+    }, { policy: rounds % 2 ? 'cache' : 'adaptive', memory: 1 << 20 })
+    await sleep(100 + (rounds % 10) * 10)
+    answered += data.counters().cached + data.counters().direct
+    data.close()
+    rounds++
+  }
+  const { ok, output, errors } = await checked
+  t.ok(ok, output + errors)
+  t.ok(rounds > 3 && answered > 0, `${rounds} times, ${answered} reads answered`)
+  hooks.close()
+})
+
+t.ok(await moduleFree(), 'nothing holds the module')
+void [existsSync, readFileSync, sleep, dataMemory, OPERATIONS]
