@@ -153,6 +153,7 @@ function describe(report: MountReport): string {
     ['workers', report.workers],
     ['passthrough', report.passthrough],
     ...describeAccelerators(report.accelerators),
+    ...describeData(kernel.data),
     ['protocol', kernel.protocol],
     ['connection', kernel.connection],
     ['waiting', kernel.waiting ?? 'not known'],
@@ -170,6 +171,19 @@ function describeAccelerators(accelerators: AcceleratorReports): [string, string
   const asked = Object.entries(accelerators).filter(([, { state, why }]) => state === 'on' || why !== NOT_ASKED_FOR)
   if (asked.length === 0) return [['accel', 'off']]
   return asked.map(([name, { state, why }]) => [`accel ${name}`, state === 'on' ? 'on' : `off: ${why}`])
+}
+
+/** How reads went in the kernel. */
+function describeData(data: MountReport['kernel']['data']): [string, string][] {
+  if (data === null) return []
+  const { cached, cached_bytes, direct, direct_bytes, hits, misses, written, written_bytes, probes, mispredicted, memory } = data
+  const share = (part: number, all: number): string => (all === 0 ? '-' : `${Math.round(part / all * 100)}%`)
+  return [
+    ['data cache', `${cached} reads, ${shortNumber(cached_bytes)}; ${share(hits, hits + misses)} of blocks found; `
+      + `${shortNumber(memory)} of memory`],
+    ['data direct', `${direct} reads, ${shortNumber(direct_bytes)}; ${written} writes, ${shortNumber(written_bytes)}`],
+    ['data choices', `${share(probes, cached + direct)} of reads were probes; ${mispredicted} mispredicted`],
+  ]
 }
 
 function print(text: string): void {

@@ -130,6 +130,20 @@ async function registryOf(sources: MetricsSources): Promise<Registry> {
     ({ server }) => server.workers.map(({ index, cpu, serves, requests }) => {
       return [{ worker: index, cpu: cpu < 0 ? 'any' : cpu, serves }, requests]
     }))
+  const data = ({ report: { kernel } }: Figures, of: (counts: NonNullable<typeof kernel.data>) => Values): Values => {
+    return kernel.data === null ? [] : of(kernel.data)
+  }
+  counter('efuse_data_requests_total', 'Reads and writes that the kernel answered, by the way they went.', ['path'],
+    (of) => data(of, (one) => [[{ path: 'cache' }, one.cached], [{ path: 'direct' }, one.direct], [{ path: 'write' }, one.written]]))
+  counter('efuse_data_bytes_total', 'Their bytes.', ['path'], (of) => data(of, (one) => [
+    [{ path: 'cache' }, one.cached_bytes], [{ path: 'direct' }, one.direct_bytes], [{ path: 'write' }, one.written_bytes],
+  ]))
+  counter('efuse_data_blocks_total', 'Blocks that the cache was asked for.', ['found'],
+    (of) => data(of, (one) => [[{ found: 'yes' }, one.hits], [{ found: 'no' }, one.misses]]))
+  counter('efuse_data_decisions_total', 'Decisions of the scheduler that were of this kind.', ['kind'], (of) => data(of, (one) => [
+    [{ kind: 'probe' }, one.probes], [{ kind: 'mispredicted' }, one.mispredicted], [{ kind: 'drifted' }, one.drifted],
+  ]))
+  gauge('efuse_data_memory_bytes', 'Kernel memory of the data accelerator.', [], (of) => data(of, (one) => [[{}, one.memory]]))
   // Others than root and the user who mounted may not know.
   if (sources.report().kernel.waiting !== null) {
     gauge('efuse_requests_waiting', 'Requests that wait for the server or are with it.', [],

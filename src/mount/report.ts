@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /** What `efuse stat` says of a mount. */
 import { ACCELERATOR_NAMES } from '../bpf/accelerators.js'
+import type { DataCounts } from '../bpf/data-cache.js'
 import { OperationCounters, type OperationCount, type ServerGauges } from '../fs/counters.js'
 import { percentile } from '../fs/latency.js'
 import type { Agreement, Negotiation } from '../protocol/init.js'
@@ -27,6 +28,8 @@ export interface KernelReport {
   waiting: number | null
   /** Requests that were answered in the kernel, by its names. */
   answered: Record<string, { count: number }>
+  /** What the data accelerator has done, and its memory in bytes; null where it is not at work. */
+  data: DataCounts & { memory: number } | null
 }
 
 /** How long requests of one kind were in the server's hands: a sample, nanoseconds. */
@@ -110,7 +113,13 @@ export function kernelReport(
     maxBackground: agreed.maxBackground,
     waiting: waitingRequests(device),
     answered: accelerators?.answered() ?? {},
+    data: dataReport(accelerators),
   }
+}
+
+function dataReport(accelerators: Accelerators | null): KernelReport['data'] {
+  const data = accelerators?.data ?? null
+  return data && { ...data.counts(), memory: data.memory }
 }
 
 /** What workers' counters say, for a report. */

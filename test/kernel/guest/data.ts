@@ -3,11 +3,11 @@
  * In the guest: mounts whose data the kernel reads and writes. What uses them runs in processes of its own; the servers
  * are this process's.
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import t, { type Test } from 'tap'
-import { DATA_POLICIES, dataMemory, type DataCache, type DataCounts, type DataOptions } from '../../../src/bpf/data-cache.js'
+import { DATA_POLICIES, type DataCache, type DataCounts, type DataOptions } from '../../../src/bpf/data-cache.js'
 import { mount, StackFS, type InProcessOptions, type Mount } from '../../../src/index.js'
 import { moduleFree, sh } from './hooks-support.js'
 
@@ -39,7 +39,7 @@ async function fixture(t: Test, options: DataOptions = {}, more: InProcessOption
   mkdirSync(source)
   await sh(`chmod 755 ${folder}`)
   const mounted = await mount(new StackFS({ source, passthrough: 'hooked' }), at, {
-    type: 'efuse', allowOther: true, ...more, accelerate: { data: { memory: 4 << 20, ...options } },
+    type: 'efuse', allowOther: true, entryTimeout: 0, attrTimeout: 0, ...more, accelerate: { data: { memory: 4 << 20, ...options } },
   })
   t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
   const { data } = (mounted as unknown as { accelerators: { data: DataCache } }).accelerators
@@ -102,6 +102,71 @@ for (const policy of DATA_POLICIES) {
 }
 
 
+/** Whether a command does the same there as in the source: what it prints, and its status. */
+async function same(t: Test, f: Fixture, what: string, command: string): Promise<void> {
+  const [there, here] = await Promise.all([f.at, f.source].map(async (folder, number) => {
+    const { output } = await sh(`mkdir -p $1/d${number}; cd $1/d${number}; exec 2>&1; ${command}; echo status $?`, folder)
+    return output
+  }))
+  t.equal(there, here, what)
+}
+
+await test('answers', 'as on the source\'s own file system', async (t) => {
+  for (const policy of ['cache', 'direct'] as const) {
+    const f = await fixture(t, { policy })
+    const served = requests(f, 'FUSE_WRITE')
+    await same(t, f, 'suid and sgid bits go when another writes',
+      'echo x > s; chmod 6777 s; setpriv --reuid 1000 --regid 1000 --clear-groups sh -c "echo more >> s"; stat -c %a s; cat s')
+    await same(t, f, 'and stay when root does', 'echo x > s2; chmod 6777 s2; echo more >> s2; stat -c %a s2; cat s2')
+    await same(t, f, 'limits', 'ulimit -f 8; trap "" XFSZ; head -c 10000 /dev/zero > limited; stat -c %s limited')
+    await same(t, f, 'holes', 'dd if=/dev/zero of=hole bs=1 count=1 seek=1000000 status=none; stat -c "%s %b" hole; cksum hole')
+    await same(t, f, 'times', `echo a > times; touch -d 2001-01-01 times; cat times; echo b >> times
+      [ $(stat -c %Y times) -gt 1000000000 ] && [ $(stat -c %Z times) -gt 1000000000 ]; echo $?`)
+    await same(t, f, 'reading only', `echo secret > r; chmod 444 r
+      setpriv --reuid 1000 --regid 1000 --clear-groups sh -c 'cat r; echo x >> r'; cat r`)
+    await same(t, f, 'writing only', `echo secret > w; exec 3> w; read line <&3; echo $?; python3 -c "
+import os
+fd = os.open('w', os.O_WRONLY)
+try: os.pread(fd, 10, 0)
+except OSError as error: print(error)"`)
+    await same(t, f, 'not allowed', 'echo secret > p; chmod 600 p; cat p; setpriv --reuid 1000 --regid 1000 --clear-groups cat p')
+    await same(t, f, 'sendfile, splice, and vectors', `python3 -c "
+import os, mmap
+fd = os.open('v', os.O_RDWR | os.O_CREAT)
+print(os.pwritev(fd, [b'a' * 5000, b'b' * 5000, b'c'], 100))
+parts = [bytearray(3), bytearray(6000), bytearray(9000)]
+print(os.preadv(fd, parts, 99), parts[0], parts[2][:3000].count(b'b'), parts[2][3000:].count(0))
+out = os.open('out', os.O_RDWR | os.O_CREAT)
+print(os.sendfile(out, fd, 0, 100000), os.pread(out, 200000, 0) == os.pread(fd, 200000, 0))
+os.pwrite(fd, b'later', 1000)
+r, w = os.pipe()
+print(os.splice(fd, w, 2000, offset_src=0), os.read(r, 2000)[995:1010])
+m = mmap.mmap(fd, 8192)
+m[1000:1005] = b'mappd'
+print(os.pread(fd, 10, 998), os.pread(fd, 5, 20000))
+print(os.copy_file_range(fd, out, 4096, 0, 50000), os.pread(out, 2, 50100))
+try: os.preadv(fd, [memoryview(m)[0:4096]], 0)
+except Exception as error: print(error)
+print(m[100:110])
+os.ftruncate(fd, 10); print(os.pread(fd, 100, 5))
+"`)
+    t.equal(requests(f, 'FUSE_WRITE'), served, 'and nothing was left to the server')
+    await works(t, `cd ${f.at}; cp -r /efuse/native-min/src code; gcc -O1 -o checker /efuse/test/kernel/guest/data-check.c; mkdir -p run
+      ./checker run run 1 200 1`, 'a compiler, and what it made')
+    if ((await sh('command -v fio')).ok) {
+      for (const [engine, direct] of [['psync', 0], ['psync', 1], ['libaio', 1], ['mmap', 0]] as const) {
+        await works(t, `cd ${f.at}; fio --name=${engine}${direct} --ioengine=${engine} --direct=${direct} --rw=randrw --bs=4k --size=2m `
+          + '--iodepth=4 --verify=crc32c --verify_fatal=1 --minimal > /dev/null', `fio --verify, ${engine}, direct=${direct}`)
+      }
+    }
+    if ((await sh('command -v sqlite3')).ok) {
+      t.equal(await works(t, `cd ${f.at}; sqlite3 db 'create table a (n integer primary key, t text);
+        with recursive c(n) as (select 1 union all select n + 1 from c where n < 2000) insert into a select n, hex(randomblob(50)) from c;
+        update a set t = "x" where n % 3 = 0; pragma integrity_check; select count(*) from a where t = "x";'`, 'SQLite'), 'ok\n666\n')
+    }
+  }
+})
+
 async function coherent(t: Test, f: Fixture, what: string): Promise<void> {
   const { ok, output, errors } = await sh(`/tmp/data-check ${f.at} ${f.source} 4 ${OPERATIONS} ${Date.now() % 100000}`)
   t.ok(ok, `${what}: ${output}${errors}`)
@@ -156,4 +221,3 @@ await test('coherence', 'attached and detached all the time', async (t) => {
 })
 
 t.ok(await moduleFree(), 'nothing holds the module')
-void [existsSync, readFileSync, sleep, dataMemory, OPERATIONS]
