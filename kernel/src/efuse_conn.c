@@ -108,6 +108,7 @@ static void efuse_update_hooks(struct efuse_conn *ec)
 	struct efuse_attachment *att;
 	struct efuse_slot *slot;
 	bool any = false;
+	u32 filled = 0;
 	int nr[2] = {};
 	int i;
 
@@ -122,9 +123,12 @@ static void efuse_update_hooks(struct efuse_conn *ec)
 			slot->fn = efuse_hook_of(att->ops, i);
 			slot->id = att->id;
 			slot->place = att->place;
+			filled |= BIT(i);
 		}
 	}
 	efuse_publish(ec, hooks);
+	/* a hint: who misses it asks once too often, or too late */
+	WRITE_ONCE(ec->filled, filled);
 
 	/*
 	 * Requests go the short way again when there is nothing left to do for them. What a program has answered

@@ -36,16 +36,22 @@ static void efuse_file_call_init(struct efuse_file_call *fcall, struct kiocb *io
 	struct fuse_mount *fm = ff->fm;
 	struct fuse_args *args = &fcall->args;
 
-	memset(fcall, 0, sizeof(*fcall));
+	/* Notes are zeroed for whom they are given to. */
+	memset(args, 0, offsetof(struct fuse_args, efuse));
+	memset(args->efuse.writer, 0, sizeof(*args) - offsetof(struct fuse_args, efuse.writer));
+	memset(&fcall->write, 0, sizeof(fcall->write));
 	args->nodeid = ff->nodeid;
 	args->opcode = opcode;
 	args->pid = pid_nr_ns(task_pid(current), fm->fc->pid_ns);
-	if (fm->sb->s_iflags & SB_I_NOIDMAP) {
-		args->uid = from_kuid(fm->fc->user_ns, current_fsuid());
-		args->gid = from_kgid(fm->fc->user_ns, current_fsgid());
-	} else {
+	if (!(fm->sb->s_iflags & SB_I_NOIDMAP)) {
 		args->uid = FUSE_INVALID_UIDGID;
 		args->gid = FUSE_INVALID_UIDGID;
+	} else if (fm->fc->user_ns == &init_user_ns) {
+		args->uid = __kuid_val(current_fsuid());
+		args->gid = __kgid_val(current_fsgid());
+	} else {
+		args->uid = from_kuid(fm->fc->user_ns, current_fsuid());
+		args->gid = from_kgid(fm->fc->user_ns, current_fsgid());
 	}
 	args->in_numargs = 1;
 	args->in_args[0].value = &fcall->read;

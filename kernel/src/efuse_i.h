@@ -83,6 +83,9 @@ struct efuse_conn {
 	bool synthetic;
 	bool opened;
 
+	/* Hooks that somebody has, by their bits: may lag behind the table of hooks. */
+	u32 filled;
+
 	/* Files that programs have opened, by the low bits of their file handle. */
 	struct xarray opens;
 };

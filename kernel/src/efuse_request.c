@@ -363,18 +363,7 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 /* Has anybody this hook, and may it be asked? */
 bool efuse_takes(struct fuse_conn *fc, enum efuse_hook hook)
 {
-	struct efuse_conn *ec = fc->efuse;
-	struct srcu_ctr __percpu *readers;
-	const struct efuse_hooks *hooks;
-	bool takes;
-
-	if (!efuse_ready(fc))
-		return false;
-	readers = srcu_read_lock_fast(&ec->srcu);
-	hooks = srcu_dereference(fc->efuse_hooks, &ec->srcu);
-	takes = hooks && hooks->slot[hook].fn;
-	srcu_read_unlock_fast(&ec->srcu, readers);
-	return takes;
+	return efuse_ready(fc) && READ_ONCE(fc->efuse->filled) & BIT(hook);
 }
 
 /*

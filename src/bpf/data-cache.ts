@@ -73,8 +73,8 @@ function within(name: string, value: number, low: number, high: number): number 
   throw new RangeError(`data: ${name} ${value}: it is a whole number from ${low} to ${high}`)
 }
 
-/** A slot is of some 750 bytes: they get a sixteenth of the memory at most. */
-const SLOT_BYTES = 720
+/** Bytes of struct io_slot: they get a sixteenth of the memory at most. */
+const SLOT_BYTES = 680
 
 function roomFor(memory: number): Room {
   within('memory', memory, 1 << 20, 2 ** 32)

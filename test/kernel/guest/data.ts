@@ -32,14 +32,16 @@ interface Fixture {
   data: DataCache
 }
 
-async function fixture(t: Test, options: DataOptions = {}, more: InProcessOptions = {}): Promise<Fixture> {
+/** @param options null: nothing is loaded */
+async function fixture(t: Test, options: DataOptions | null = {}, more: InProcessOptions = {}): Promise<Fixture> {
   const folder = mkdtempSync('/var/tmp/efuse-data-')
   const [at, source] = [`${folder}/mount`, `${folder}/source`]
   mkdirSync(at)
   mkdirSync(source)
   await sh(`chmod 755 ${folder}`)
   const mounted = await mount(new StackFS({ source, passthrough: 'hooked' }), at, {
-    type: 'efuse', allowOther: true, entryTimeout: 0, attrTimeout: 0, ...more, accelerate: { data: { memory: 4 << 20, ...options } },
+    type: 'efuse', allowOther: true, entryTimeout: 0, attrTimeout: 0, ...more,
+    accelerate: options === null ? 'off' : { data: { memory: 4 << 20, ...options } },
   })
   t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
   const { data } = (mounted as unknown as { accelerators: { data: DataCache } }).accelerators
@@ -151,7 +153,7 @@ print(m[100:110])
 os.ftruncate(fd, 10); print(os.pread(fd, 100, 5))
 "`)
     t.equal(requests(f, 'FUSE_WRITE'), served, 'and nothing was left to the server')
-    await works(t, `cd ${f.at}; cp -r /efuse/native-min/src code; gcc -O1 -o checker /efuse/test/kernel/guest/data-check.c; mkdir -p run
+    await works(t, `cd ${f.at}; cp -r /efuse/bpf code; diff -r /efuse/bpf code; gcc -O1 -o checker /efuse/test/kernel/guest/data-check.c; mkdir -p run
       ./checker run run 1 200 1`, 'a compiler, and what it made')
     if ((await sh('command -v fio')).ok) {
       for (const [engine, direct] of [['psync', 0], ['psync', 1], ['libaio', 1], ['mmap', 0]] as const) {
@@ -165,6 +167,20 @@ os.ftruncate(fd, 10); print(os.pread(fd, 100, 5))
         update a set t = "x" where n % 3 = 0; pragma integrity_check; select count(*) from a where t = "x";'`, 'SQLite'), 'ok\n666\n')
     }
   }
+})
+
+await test('answers', 'from the command line', async (t) => {
+  await works(t, `mkdir -p /var/tmp/cli-source /var/tmp/cli; head -c 20000 /dev/urandom > /var/tmp/cli-source/file
+    node efuse.js mount /var/tmp/cli-source /var/tmp/cli --type efuse --accel metadata,data --data policy=cache:memory=2M
+    cmp /var/tmp/cli/file /var/tmp/cli-source/file; cmp /var/tmp/cli/file /var/tmp/cli-source/file`, 'mounted, and read twice')
+  const { kernel, accel } = JSON.parse(await works(t, 'node efuse.js stat /var/tmp/cli --json', 'stat'))
+  t.equal(accel, 'metadata,data')
+  // The first read to memory that the caller has never touched goes the direct way, which can wait for it.
+  t.ok(kernel.data.hits >= 3 && kernel.data.direct <= 4, JSON.stringify(kernel.data))
+  t.ok(kernel.data.memory <= 2 << 20 && kernel.data.memory > 1 << 20, `${kernel.data.memory} bytes: no more than asked for`)
+  t.match(await works(t, 'node efuse.js stat /var/tmp/cli; node efuse.js umount /var/tmp/cli', 'for people'), /\d% of blocks found/)
+  const wrong = await sh('node efuse.js mount /var/tmp/cli-source /var/tmp/cli --accel data --data policy=best; echo $?')
+  t.match(wrong.output, '2')
 })
 
 async function coherent(t: Test, f: Fixture, what: string): Promise<void> {
@@ -195,10 +211,9 @@ for (const [what, options] of [
 }
 
 await test('coherence', 'attached and detached all the time', async (t) => {
-  const f = await fixture(t, { policy: 'cache' })
+  const f = await fixture(t, null)
   const { Hooks } = await import('../../../src/mount/hooks.js')
   const { DataCache } = await import('../../../src/bpf/data-cache.js')
-  f.data.close()
   const hooks = Hooks.of((f.mounted as unknown as { attachment: { fd: number } }).attachment.fd)
   const checked = sh(`/tmp/data-check ${f.at} ${f.source} 4 ${OPERATIONS} 77`)
   let going = true

@@ -41,8 +41,8 @@ export async function sh(command: string, ...words: string[]): Promise<Result> {
     const { stdout } = await run('sh', ['-c', command, 'sh', ...words], { encoding: 'latin1', maxBuffer: 1 << 26 })
     return { ok: true, output: stdout, errors: '' }
   } catch (error) {
-    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string }
-    return { ok: false, output: stdout, errors: stderr }
+    const { stdout = '', stderr = '', message } = error as Error & { stdout?: string; stderr?: string }
+    return { ok: false, output: stdout, errors: stderr || message }
   }
 }
 
