@@ -22,31 +22,35 @@ interface Subject {
   data?: DataOptions
   /** The program opens its file with O_DIRECT. */
   direct?: boolean
+  /** Served by the command line's server, with these words. */
+  command?: string[]
 }
 
 const SUBJECTS: Record<string, Subject> = {
   ext4: {},
-  'plain FUSE, direct': { stackfs: { passthrough: false }, options: { type: 'fuse' }, direct: true },
-  'plain FUSE, buffered': { stackfs: { passthrough: false }, options: { type: 'fuse' } },
+  'plain FUSE, direct': { command: ['--type', 'fuse', '--passthrough', 'off', '--accel', 'off'], direct: true },
+  'plain FUSE, buffered': { command: ['--type', 'fuse', '--passthrough', 'off', '--accel', 'off'] },
   passthrough: { stackfs: {}, options: { type: 'fuse' } },
   ...Object.fromEntries(DATA_POLICIES.map((policy) =>
     [`data, ${policy}`, { stackfs: { passthrough: 'hooked' }, options: { type: 'efuse' }, data: { policy } }])),
 }
 
-async function measure(name: string, { stackfs, options, data, direct }: Subject): Promise<void> {
+async function measure(name: string, { stackfs, options, data, direct, command }: Subject): Promise<void> {
   const mounted = stackfs === undefined ? null : await mount(new StackFS({ source: SOURCE, ...stackfs }), AT, {
     ...options, accelerate: data === undefined ? 'off' : { data },
   })
+  if (command !== undefined) await run(process.execPath, ['efuse.js', 'mount', SOURCE, AT, ...command])
   const results: Record<string, unknown> = {}
   for (const [load, size] of LOADS) {
     const times = size > 4096 ? Math.ceil(Number(TIMES) / 8) : Number(TIMES)
     const { stdout } = await run(PROGRAM,
-      [`${mounted === null ? SOURCE : AT}/file`, load, String(size), String(times), ...direct ? ['direct'] : []])
+      [`${mounted === null && command === undefined ? SOURCE : AT}/file`, load, String(size), String(times), ...direct ? ['direct'] : []])
     results[`${load} ${size >= 1 << 20 ? `${size >> 20}M` : `${size >> 10}K`}`] = JSON.parse(stdout)
   }
   const counts = (mounted as { accelerators?: { data?: { counts(): object } } } | null)?.accelerators?.data?.counts()
   console.log(JSON.stringify({ subject: name, ...results, ...counts && { counts } }))
   await mounted?.unmount()
+  if (command !== undefined) await run('umount', [AT])
 }
 
 mkdirSync(SOURCE)

@@ -153,7 +153,8 @@ print(m[100:110])
 os.ftruncate(fd, 10); print(os.pread(fd, 100, 5))
 "`)
     t.equal(requests(f, 'FUSE_WRITE'), served, 'and nothing was left to the server')
-    await works(t, `cd ${f.at}; cp -r /efuse/bpf code; diff -r /efuse/bpf code; gcc -O1 -o checker /efuse/test/kernel/guest/data-check.c; mkdir -p run
+    await works(t, `cd ${f.at}; cp -r /efuse/bpf code; diff -r /efuse/bpf code
+      gcc -O1 -o checker /efuse/test/kernel/guest/data-check.c; mkdir -p run
       ./checker run run 1 200 1`, 'a compiler, and what it made')
     if ((await sh('command -v fio')).ok) {
       for (const [engine, direct] of [['psync', 0], ['psync', 1], ['libaio', 1], ['mmap', 0]] as const) {
