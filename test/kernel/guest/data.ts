@@ -33,15 +33,17 @@ interface Fixture {
 }
 
 /** @param options null: nothing is loaded */
-async function fixture(t: Test, options: DataOptions | null = {}, more: InProcessOptions = {}): Promise<Fixture> {
+async function fixture(
+  t: Test, options: DataOptions | null = {}, more: InProcessOptions = {},
+  accelerate: InProcessOptions['accelerate'] = options === null ? 'off' : { data: { memory: 4 << 20, ...options } },
+): Promise<Fixture> {
   const folder = mkdtempSync('/var/tmp/efuse-data-')
   const [at, source] = [`${folder}/mount`, `${folder}/source`]
   mkdirSync(at)
   mkdirSync(source)
   await sh(`chmod 755 ${folder}`)
-  const mounted = await mount(new StackFS({ source, passthrough: 'hooked' }), at, {
-    type: 'efuse', allowOther: true, entryTimeout: 0, attrTimeout: 0, ...more,
-    accelerate: options === null ? 'off' : { data: { memory: 4 << 20, ...options } },
+  const mounted = await mount(new StackFS({ source, passthrough: 'hooked', maxInodes: 1 << 16 }), at, {
+    type: 'efuse', allowOther: true, entryTimeout: 0, attrTimeout: 0, ...more, accelerate,
   })
   t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
   const { data } = (mounted as unknown as { accelerators: { data: DataCache } }).accelerators
@@ -191,8 +193,10 @@ async function coherent(t: Test, f: Fixture, what: string): Promise<void> {
 }
 
 if (values.part === 'coherence') {
-  const made = await sh('gcc -O1 -o /tmp/data-check test/kernel/guest/data-check.c')
-  if (!made.ok) t.bailout(made.errors)
+  for (const program of ['data-check', 'metadata-check']) {
+    const made = await sh(`gcc -O1 -o /tmp/${program} test/kernel/guest/${program}.c`)
+    if (!made.ok) t.bailout(made.errors)
+  }
 }
 
 for (const [what, options] of [
@@ -210,6 +214,17 @@ for (const [what, options] of [
     t.ok('writes' in options ? written === 0 : written > OPERATIONS / 20, `${written} writes`)
   })
 }
+
+await test('coherence', 'with metadata answered in the kernel, too', async (t) => {
+  const f = await fixture(t, null, {}, {
+    data: { policy: 'cache', memory: 1 << 20 },
+    metadata: { coherence: 'exclusive', perCaller: false, settle: 0, operations: { open: true, opendir: true } },
+  })
+  const { ok, output, errors } = await sh(`/tmp/metadata-check ${f.at} ${f.source} 4 ${OPERATIONS} 99 0 0`)
+  t.ok(ok, output + errors)
+  t.equal(f.mounted.stats().accel, 'metadata,data')
+  t.ok(f.data.counts().written > 10, `${f.data.counts().written} writes that no request told of`)
+})
 
 await test('coherence', 'attached and detached all the time', async (t) => {
   const f = await fixture(t, null)
