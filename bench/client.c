@@ -5,7 +5,8 @@
  * what it measures.
  *
  *   client --prepare DIR                 makes the files that the operations use
- *   client --op OP --dir DIR [options]   OP: getattr stat read write open create readdir
+ *   client --op OP --dir DIR [options]   OP: getattr stat read write open create readdir, or one step of
+ *                                        fileserver webserver varmail (one process only)
  *     --bytes N        size of a read or write (4096)
  *     --sequential     reads and writes in order instead of at random multiples of the size
  *     --o-direct       opens with O_DIRECT
@@ -47,6 +48,10 @@ enum {
   /* Of all processes together; what comes beyond is counted, not kept. */
   MOST_SAMPLES = 4 << 20,
   DIRENTS_BYTES = 32768,
+  /* The mixes' files: how many, their size at first, and the size from which on they start again. */
+  MIX_FILES = 200,
+  MIX_PIECE = 16 << 10,
+  MIX_LARGEST = 128 << 10,
 };
 
 static const uint64_t READ_SEED = 0x5eedf00d;
@@ -104,6 +109,9 @@ struct work {
   /* The part of the file that this process uses. */
   uint64_t begin, blocks, block;
   uint64_t offset;
+  /* The mixes: how many steps were done, and whether what they read is looked at. */
+  uint64_t step;
+  int look;
   struct outcome *outcome;
 };
 
@@ -117,15 +125,16 @@ static int wrong(struct work *work, const char *what) {
   return -1;
 }
 
+static uint64_t next_random(struct work *work) {
+  work->random ^= work->random << 13;
+  work->random ^= work->random >> 7;
+  work->random ^= work->random << 17;
+  return work->random;
+}
+
 static void next_offset(struct work *work) {
-  if (options.sequential) {
-    work->block = work->block + 1 == work->blocks ? 0 : work->block + 1;
-  } else {
-    work->random ^= work->random << 13;
-    work->random ^= work->random >> 7;
-    work->random ^= work->random << 17;
-    work->block = work->random % work->blocks;
-  }
+  if (options.sequential) work->block = work->block + 1 == work->blocks ? 0 : work->block + 1;
+  else work->block = next_random(work) % work->blocks;
   work->offset = work->begin + work->block * options.bytes;
 }
 
@@ -208,6 +217,100 @@ static int do_readdir(struct work *work) {
   return entries == ENTRIES + 2 ? 0 : wrong(work, "readdir: wrong number of entries");
 }
 
+/* Steps like those of filebench's personalities: the same calls in the same proportions, on fewer files ---------- */
+
+static int mix_open(struct work *work, const char *name, int flags) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/%s", work->path, name);
+  int fd = open(path, flags, 0644);
+  return fd < 0 ? failed(work, name) : fd;
+}
+
+static const char *any_file(struct work *work) {
+  static char name[32];
+  snprintf(name, sizeof name, "file-%03d", (int)(next_random(work) % MIX_FILES));
+  return name;
+}
+
+static int mix_read(struct work *work, const char *name) {
+  int fd = mix_open(work, name, O_RDONLY);
+  if (fd < 0) return -1;
+  uint64_t at = 0;
+  ssize_t got;
+  while ((got = read(fd, work->buffer, MIX_LARGEST)) > 0) {
+    if (work->look && !matches(work->buffer, got, at, READ_SEED)) return close(fd), wrong(work, "mix: wrong data");
+    at += got;
+  }
+  if (got < 0) return close(fd), failed(work, "mix: read");
+  close(fd);
+  return at >= MIX_PIECE && at % MIX_PIECE == 0 ? 0 : wrong(work, "mix: wrong size");
+}
+
+/* Appends a piece, or starts again when the file is large enough. */
+static int mix_append(struct work *work, const char *name, int flags, int sync) {
+  int fd = mix_open(work, name, O_WRONLY | flags);
+  if (fd < 0) return -1;
+  off_t size = lseek(fd, 0, SEEK_END);
+  if (size >= MIX_LARGEST) size = ftruncate(fd, 0);
+  if (size < 0) return close(fd), failed(work, "mix: size");
+  fill(work->buffer, MIX_PIECE, size, READ_SEED);
+  if (pwrite(fd, work->buffer, MIX_PIECE, size) != MIX_PIECE) return close(fd), failed(work, "mix: write");
+  if (sync && fsync(fd) < 0) return close(fd), failed(work, "mix: fsync");
+  return close(fd) < 0 ? failed(work, "mix: close") : 0;
+}
+
+static int mix_unlink(struct work *work) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/new", work->path);
+  return unlink(path) < 0 ? failed(work, "mix: unlink") : 0;
+}
+
+static int mix_stat(struct work *work) {
+  char path[4200];
+  struct stat st;
+  snprintf(path, sizeof path, "%s/%s", work->path, any_file(work));
+  if (stat(path, &st) < 0) return failed(work, "mix: stat");
+  return st.st_size % MIX_PIECE == 0 ? 0 : wrong(work, "mix: wrong size");
+}
+
+/* Create and write, append, read the whole, stat, delete. */
+static int do_fileserver(struct work *work) {
+  switch (work->step++ % 5) {
+  case 0: return mix_append(work, "new", O_CREAT, 0);
+  case 1: return mix_append(work, any_file(work), 0, 0);
+  case 2: return mix_read(work, any_file(work));
+  case 3: return mix_stat(work);
+  default: return mix_unlink(work);
+  }
+}
+
+/* Ten files read as a whole, one append to the log. */
+static int do_webserver(struct work *work) {
+  return work->step++ % 11 == 10 ? mix_append(work, "log", 0, 0) : mix_read(work, any_file(work));
+}
+
+/* A mail comes, one is read and answered, one is read, one is deleted; all that is written is on disk at once. */
+static int do_varmail(struct work *work) {
+  switch (work->step++ % 5) {
+  case 0: return mix_append(work, "new", O_CREAT, 1);
+  case 1: return mix_read(work, any_file(work));
+  case 2: return mix_append(work, any_file(work), 0, 1);
+  case 3: return mix_read(work, any_file(work));
+  default: return mix_unlink(work);
+  }
+}
+
+static int looking(struct work *work, int (*run)(struct work *)) {
+  work->look = 1;
+  int bad = run(work);
+  work->look = 0;
+  return bad;
+}
+
+static int verify_fileserver(struct work *work) { return looking(work, do_fileserver); }
+static int verify_webserver(struct work *work) { return looking(work, do_webserver); }
+static int verify_varmail(struct work *work) { return looking(work, do_varmail); }
+
 static const struct operation {
   const char *name, *file;
   int flags; /* of the descriptor it works on; -1: none, it works on the path */
@@ -221,6 +324,9 @@ static const struct operation {
   { "open", "data", -1, do_open, do_open },
   { "create", "made/file", -1, do_create, verify_create },
   { "readdir", "many", -1, do_readdir, do_readdir },
+  { "fileserver", "mix", -1, do_fileserver, verify_fileserver },
+  { "webserver", "mix", -1, do_webserver, verify_webserver },
+  { "varmail", "mix", -1, do_varmail, verify_varmail },
 };
 
 /* One process ------------------------------------------------------------------------------------ */
@@ -228,7 +334,7 @@ static const struct operation {
 static int begin_work(struct work *work, const struct operation *operation) {
   int n = snprintf(work->path, sizeof work->path, "%s/%s", options.dir, operation->file);
   if (operation->run == do_create) snprintf(work->path + n, sizeof work->path - n, "-%d", work->index);
-  if (posix_memalign((void **)&work->buffer, 4096, options.bytes > DIRENTS_BYTES ? options.bytes : DIRENTS_BYTES))
+  if (posix_memalign((void **)&work->buffer, 4096, options.bytes > MIX_LARGEST ? options.bytes : MIX_LARGEST))
     return wrong(work, "no memory");
   work->random = 0x2545f4914f6cdd1d * (work->index + 1);
   if (operation->run == do_write) {
@@ -241,6 +347,11 @@ static int begin_work(struct work *work, const struct operation *operation) {
     work->blocks = DATA_BYTES / options.bytes;
   }
   work->block = 0;
+  if (strcmp(operation->file, "mix") == 0 && access(work->path, F_OK) == 0) {
+    char left[4200];
+    snprintf(left, sizeof left, "%s/new", work->path);
+    unlink(left);
+  }
   if (operation->flags < 0) return 0;
   work->fd = open(work->path, operation->flags | (options.o_direct ? O_DIRECT : 0));
   return work->fd < 0 ? failed(work, work->path) : 0;
@@ -419,16 +530,29 @@ static int write_pattern(const char *name, uint64_t bytes, uint64_t seed) {
   snprintf(path, sizeof path, "%s/%s", options.dir, name);
   int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0644);
   static uint64_t buffer[1 << 17];
-  for (uint64_t at = 0; fd >= 0 && at < bytes; at += sizeof buffer) {
-    fill(buffer, sizeof buffer, at, seed);
-    if (write(fd, buffer, sizeof buffer) != sizeof buffer) return perror(path), 1;
+  const uint64_t piece = bytes < sizeof buffer ? bytes : sizeof buffer;
+  for (uint64_t at = 0; fd >= 0 && at < bytes; at += piece) {
+    fill(buffer, piece, at, seed);
+    if (write(fd, buffer, piece) != (ssize_t)piece) return perror(path), 1;
   }
   if (fd < 0 || fsync(fd) < 0 || close(fd) < 0) return perror(path), 1;
   return 0;
 }
 
+static int prepare_mix(void) {
+  char path[4096], name[64];
+  snprintf(path, sizeof path, "%s/mix", options.dir);
+  if (mkdir(path, 0755) < 0) return perror(path), 1;
+  for (int i = 0; i < MIX_FILES; i++) {
+    snprintf(name, sizeof name, "mix/file-%03d", i);
+    if (write_pattern(name, MIX_PIECE, READ_SEED) != 0) return 1;
+  }
+  return write_pattern("mix/log", MIX_PIECE, READ_SEED);
+}
+
 static int prepare(void) {
   char path[4096];
+  if (prepare_mix() != 0) return 1;
   if (write_pattern("data", DATA_BYTES, READ_SEED) != 0) return 1;
   if (write_pattern("written", WRITE_BYTES, WRITE_SEED) != 0) return 1;
   const char *directories[] = { "made", "many" };

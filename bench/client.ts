@@ -8,7 +8,7 @@ import type { Server } from './server.js'
 
 /** What a client does. */
 export interface Operation {
-  op: 'getattr' | 'stat' | 'read' | 'write' | 'open' | 'create' | 'readdir'
+  op: 'getattr' | 'stat' | 'read' | 'write' | 'open' | 'create' | 'readdir' | 'fileserver' | 'webserver' | 'varmail'
   bytes?: number
   sequential?: boolean
   processes?: number
@@ -70,12 +70,17 @@ export class Client {
     ]
   }
 
-  /** @throws Error when the client can't be run, or hangs */
-  async measure(server: Server, operation: Operation, { seconds, warmup }: Duration): Promise<Cell> {
-    const args = [
-      ...this.args(server, operation), '--seconds', String(seconds), '--warmup', String(warmup), '--handshake',
+  /**
+   * @param before words before the command
+   * @throws Error when the client can't be run, or hangs
+   */
+  async measure(
+    server: Server, operation: Operation, { seconds, warmup }: Duration, before: readonly string[] = [],
+  ): Promise<Cell> {
+    const [program, ...args] = [
+      ...before, this.program, ...this.args(server, operation), '--seconds', String(seconds), '--warmup', String(warmup), '--handshake',
     ]
-    const child = spawn(this.program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
     const timer = setTimeout(() => child.kill('SIGKILL'), (seconds + warmup) * 1000 + SLACK_MS)
     let complaint = ''
     child.stderr.on('data', (text: Buffer) => { complaint += text.toString() })

@@ -41,7 +41,7 @@ function efuse(options: string, ...more: string[]): (place: Place) => string[] {
     [process.execPath, join(ROOT, 'efuse.js'), 'mount', source, mountpoint, '-f', '-o', options, ...more]
 }
 
-function passthroughHp(...options: string[]): (place: Place) => string[] {
+export function passthroughHp(...options: string[]): (place: Place) => string[] {
   return ({ source, mountpoint, rival }) =>
     [join(rival('libfuse'), 'build', 'example', 'passthrough_hp'), '--foreground', ...options, source, mountpoint]
 }

@@ -2,6 +2,7 @@
 /** The command line: `efuse COMMAND ...`, or `efuse SOURCE MOUNTPOINT -o ...` as mount(8) calls it. */
 import { release } from 'node:os'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { BenchOptions } from '../../bench/bench.js'
 import type { AttachArguments } from './bpf.js'
 import type { ExecArguments } from './exec.js'
 import { EXIT_USAGE, Failure } from './failure.js'
@@ -22,6 +23,17 @@ function seconds(value: string): number {
   const number = Number(value)
   if (!(number >= 0.1 && number <= 3600)) throw new InvalidArgumentError('It is a number of seconds from 0.1 to 3600.')
   return number
+}
+
+function benchSeconds(value: string): number {
+  const number = Number(value)
+  if (!(number >= 0.02 && number <= 600)) throw new InvalidArgumentError('It is a number of seconds from 0.02 to 600.')
+  return number
+}
+
+function rounds(value: string): number {
+  if (!/^[1-9]\d?$/.test(value)) throw new InvalidArgumentError('It is a number from 1 to 99.')
+  return Number(value)
 }
 
 function again(value: string, previous: string[]): string[] {
@@ -113,6 +125,22 @@ function build(): Command {
       .choices(['shared', 'exclusive']).default('shared'))
     .action(async (mountpoint: string, name: string, args: string[], options: ExecArguments) => {
       await (await import('./exec.js')).execCommand(mountpoint, name, args, options)
+    })
+
+  program.command('bench')
+    .description('measure eFuse, plain FUSE and ext4 here, and write a page about it; run again, it goes on where it was')
+    .option('--suite <names>', 'only these of single-core, multi-core, metadata, mixes, micro; comma between')
+    .option('--out <folder>', 'where the report goes', 'efuse-bench')
+    .addOption(new Option('--where <place>', "the machine's own kernel, or the lab's guest; auto: both, as needed")
+      .choices(['auto', 'native', 'lab']).default('auto'))
+    .option('--systems <names>', 'only these, comma between')
+    .option('--only <text>', 'only loads whose names contain it')
+    .option('--rounds <number>', 'how often each system is measured', rounds, 5)
+    .option('--seconds <number>', 'of each load on each system in each round', benchSeconds, 1)
+    .option('--directory <folder>', 'where the data lie: on the file system that is served', '/var/tmp')
+    .option('--smoke', 'does the machinery work: small data, figures mean nothing', false)
+    .action(async (options: BenchOptions) => {
+      await (await import('./bench.js')).benchCommand(options)
     })
 
   const bpf = program.command('bpf').description('your own BPF programs on a mount of type efuse: attach|detach|list')

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+/** The modes that need efuse.ko, and what they are compared with, in the lab's guest in instruction-time. */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Load, LoadSuite } from './loads.js'
+import type { Entry, Key } from './measured.js'
+import type { RunRecord } from './record.js'
+import type { System } from './systems.js'
+import { ROOT } from './variants.js'
+
+export interface GuestPlan {
+  suite: string
+  loads: string[]
+  systems: string[]
+  rounds: number
+  seconds: number
+  large: string
+  files: number
+  /** Where the guest has libfuse's examples, in the folders of its build. */
+  libfuse: string
+}
+
+export interface LabSetting {
+  systems: readonly System[]
+  rounds: number
+  seconds: number
+  large: string
+  files: number
+  record: RunRecord
+  log(text: string): void
+  /** Called with each guest, so that it can be ended. */
+  began(child: ChildProcess): void
+}
+
+const LIBFUSE = '/opt/libfuse'
+/** A guest does so many loads, and may take so long. */
+const LOADS_AT_ONCE = 4
+const SECONDS = 1500
+const MEMORY_MIB = 4096
+
+/** Why there is no lab here; null when there is one. */
+export function labLacks(): string | null {
+  if (!existsSync(join(ROOT, 'lab', 'run'))) return 'the lab is part of the repository, not of the package'
+  return process.getuid?.() === 0 ? null : 'the lab wants to be root'
+}
+
+/** Runs what is missing in the record. A guest that fails is a failure of each load it had. */
+export async function runInLab(suite: LoadSuite, loads: readonly Load[], setting: LabSetting): Promise<void> {
+  const { systems, rounds, record, log } = setting
+  const key = (load: Load, { name }: System): Key => ({ where: 'lab', suite: suite.name, load: load.name, system: name })
+  const wanted = loads.filter((load) => load.nativeOnly !== true && systems.some((one) =>
+    Array.from({ length: rounds }, (_, round) => round).some((round) => !record.has(key(load, one), round))))
+  if (wanted.length === 0) return
+  const examples = execFileSync(process.execPath, [join(ROOT, 'lab', 'examples.js')],
+    { encoding: 'utf8', timeout: 3_600_000, stdio: ['ignore', 'pipe', 'inherit'] }).trim()
+  for (let first = 0; first < wanted.length; first += LOADS_AT_ONCE) {
+    const now = wanted.slice(first, first + LOADS_AT_ONCE)
+    log(`lab, ${suite.name}: ${now.map(({ name }) => name).join(', ')}`)
+    try {
+      for (const entry of await boot(suite, now, examples, setting)) record.add(entry)
+    } catch (error) {
+      const failure = (error as Error).message
+      log(`  ${failure}`)
+      for (const { name } of now) record.add({ where: 'lab', suite: suite.name, load: name, system: '*', round: -3, failure })
+    }
+  }
+}
+
+async function boot(suite: LoadSuite, loads: readonly Load[], examples: string, setting: LabSetting): Promise<Entry[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'efuse-bench-lab-'))
+  try {
+    const plan: GuestPlan = {
+      suite: suite.name, loads: loads.map(({ name }) => name), systems: setting.systems.map(({ name }) => name),
+      rounds: setting.rounds, seconds: setting.seconds, large: setting.large, files: setting.files, libfuse: LIBFUSE,
+    }
+    writeFileSync(join(folder, 'plan.json'), JSON.stringify(plan))
+    const child = spawn(join(ROOT, 'lab', 'run'), [
+      '--icount', '--memory', String(MEMORY_MIB), '--timeout', String(SECONDS),
+      '--file', `${join(folder, 'plan.json')}:/tmp/plan.json`, '--file', `${join(ROOT, 'bench')}:/efuse/bench`,
+      '--file', `${examples}:${LIBFUSE}/build/example`, '--collect', `/tmp/record.jsonl:${folder}`,
+      '-c', 'insmod /lib/modules/$(uname -r)/updates/efuse.ko && node dist/bench/guest.js /tmp/plan.json /tmp/record.jsonl',
+    ], { cwd: ROOT, stdio: ['ignore', 'ignore', 'pipe'] })
+    setting.began(child)
+    let last = ''
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      for (const line of text.split('\n').filter((one) => one !== '')) {
+        last = line
+        setting.log(`  ${line}`)
+      }
+    })
+    const status = await new Promise<number | null>((done, fail) => {
+      child.on('error', fail)
+      child.on('close', done)
+    })
+    if (status !== 0) throw new Error(`the guest ended with status ${status}: ${last}`)
+    return readFileSync(join(folder, 'record.jsonl'), 'utf8').split('\n').slice(0, -1).slice(1)
+      .map((line) => JSON.parse(line) as Entry | { started: string }).filter((entry): entry is Entry => !('started' in entry))
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
