@@ -48,7 +48,12 @@ struct balance_ring {
 	/* its server's CPU is there */
 	__u32 online;
 	__u32 node;
-	__u32 spare[10];
+	/* for who watches: most that was under way at once; how many of what was given came from other CPUs */
+	__u32 most;
+	__u32 guests;
+	/* nanoseconds since boot: when it last answered */
+	__u64 last;
+	__u32 spare[6];
 };
 
 struct balance_knobs {

@@ -57,7 +57,7 @@
  * a call only reads, so constants (.rodata) won't do.
  *
  * select_queue chooses the io_uring queue of a request, out of ctx->nr_queues: EFUSE_QUEUE(n), or 0 for that of the
- * caller's CPU (ctx->cpu).
+ * caller's CPU (ctx->queue). It is asked for the requests that begin and reply see, FORGET apart.
  */
 #ifndef EFUSE_H
 #define EFUSE_H
@@ -111,9 +111,10 @@ struct efuse_ctx {
 	/* reply: 0 or a negated errno, and the size of the last part of the answer */
 	__s32 error;
 	__u32 reply_size;
-	/* select_queue */
+	/* select_queue: the caller's CPU, how many queues there are, and which of them is that CPU's */
 	__u32 cpu;
 	__u32 nr_queues;
+	__u32 queue;
 	/* nothing: says to the verifier that no other struct will do */
 	void *genuine;
 };

@@ -18,6 +18,7 @@ struct iov_iter;
 struct kiocb;
 struct fuse_forget_link;
 struct fuse_req;
+struct fuse_ring;
 struct qstr;
 
 /* Is there anything to do for this connection's requests? */
@@ -57,7 +58,7 @@ static inline bool efuse_write_iter(struct kiocb *iocb, struct iov_iter *from, s
 }
 #endif
 
-unsigned int efuse_select_queue(struct fuse_req *req, unsigned int cpu, unsigned int nr_queues);
+unsigned int efuse_select_queue(struct fuse_req *req, struct fuse_ring *ring, unsigned int cpu);
 
 long efuse_dev_ioctl(struct file *file, unsigned int cmd, void __user *argp);
 void efuse_conn_gone(struct fuse_conn *fc);

@@ -17,6 +17,7 @@ struct inode;
 /* struct efuse_args.flags */
 #define EFUSE_ARGS_NO_HOOK	BIT(0)	/* to the server: no request hook is asked */
 #define EFUSE_ARGS_ANSWERED	BIT(1)	/* a program has answered, the server has not seen it */
+#define EFUSE_ARGS_WATCHED	BIT(2)	/* begin has seen it, reply will */
 
 struct efuse_args {
 	/* The programs' own notes on this request, from its hook over begin to reply: each attachment's at its place. */

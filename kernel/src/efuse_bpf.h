@@ -44,6 +44,7 @@ struct efuse_ctx {
 	u32 reply_size;
 	u32 cpu;
 	u32 nr_queues;
+	u32 queue;
 	/*
 	 * Always NULL. A struct of nothing but numbers is just memory to the verifier: a program could hand one of its
 	 * own making to a call. With a pointer in it, it must be the one that the hook was given.

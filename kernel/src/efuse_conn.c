@@ -379,7 +379,7 @@ static int efuse_control_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp);
+static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, unsigned long arg);
 
 static long efuse_control_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
@@ -395,7 +395,7 @@ static long efuse_control_ioctl(struct file *file, unsigned int cmd, unsigned lo
 	mutex_unlock(&efuse_lock);
 	if (!fc)
 		return -ENOTCONN;
-	ret = efuse_ioctl(fc, cmd, (void __user *)arg);
+	ret = efuse_ioctl(fc, cmd, arg);
 	fuse_conn_put(fc);
 	return ret;
 }
@@ -482,8 +482,10 @@ static long efuse_ioctl_info(struct fuse_conn *fc, struct efuse_info __user *arg
 	return err;
 }
 
-static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *argp)
+static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, unsigned long arg)
 {
+	void __user *argp = (void __user *)arg;
+
 	switch (cmd) {
 	case EFUSE_IOC_TOKEN:
 		return efuse_ioctl_token(fc, argp);
@@ -493,6 +495,10 @@ static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, void __user *arg
 		return efuse_ioctl_bind(fc, argp);
 	case EFUSE_IOC_INFO:
 		return efuse_ioctl_info(fc, argp);
+	case EFUSE_IOC_QUEUES:
+		return efuse_set_queues(fc, arg);
+	case EFUSE_IOC_BACKGROUND:
+		return efuse_set_background(fc, arg);
 	default:
 		return -ENOTTY;
 	}
@@ -509,5 +515,5 @@ long efuse_dev_ioctl(struct file *file, unsigned int cmd, void __user *argp)
 	fud = fuse_get_dev(file);
 	if (IS_ERR(fud))
 		return PTR_ERR(fud);
-	return efuse_ioctl(fud->chan->conn, cmd, argp);
+	return efuse_ioctl(fud->chan->conn, cmd, (unsigned long)argp);
 }

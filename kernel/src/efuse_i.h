@@ -127,6 +127,7 @@ static inline bool efuse_synthetic(u64 nodeid)
 /* efuse_request.c */
 void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm, struct fuse_args *args,
 		     bool background);
+int efuse_run(struct efuse_call *call, enum efuse_hook hook);
 bool efuse_takes(struct fuse_conn *fc, enum efuse_hook hook);
 bool efuse_ask(struct efuse_call *call, enum efuse_hook hook, ssize_t *result);
 
@@ -143,6 +144,10 @@ void efuse_opens_free(struct efuse_conn *ec);
 /* efuse_backing.c */
 struct inode *efuse_find_inode(struct efuse_call *call, u64 nodeid);
 int efuse_bind(struct fuse_conn *fc, const struct efuse_bind *bind);
+
+/* efuse_rings.c */
+int efuse_set_queues(struct fuse_conn *fc, unsigned long nr);
+int efuse_set_background(struct fuse_conn *fc, unsigned long max);
 
 /* efuse_kfunc.c */
 int efuse_kfuncs_init(const struct bpf_struct_ops *ops);

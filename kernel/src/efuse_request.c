@@ -145,7 +145,7 @@ static int efuse_call_slot(struct efuse_call *call, const struct efuse_slot *slo
 }
 
 /* Runs the hook, if there is one: what it returned, or 0. begin and reply are run for all who have them. */
-static int efuse_run(struct efuse_call *call, enum efuse_hook hook)
+int efuse_run(struct efuse_call *call, enum efuse_hook hook)
 {
 	/* fc->efuse was set before the first fc->efuse_hooks, and stays: efuse_conn_gone() finds no requests. */
 	struct efuse_conn *ec = call->fc->efuse;
@@ -354,6 +354,7 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 	if (efuse_answer(&call, &ret) || efuse_keep(fm, args, &ret))
 		return ret;
 
+	args->efuse.flags |= EFUSE_ARGS_WATCHED;
 	efuse_run(&call, EFUSE_BEGIN);
 	ret = fuse_chan_send(fc->chan, args);
 	efuse_run_reply(&call, ret);
@@ -425,6 +426,7 @@ int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_fl
 	if (!efuse_ready(fc))
 		return fuse_chan_send_bg(fc->chan, args, gfp_flags);
 
+	args->efuse.flags |= EFUSE_ARGS_WATCHED;
 	efuse_run(&call, EFUSE_BEGIN);
 	args->efuse.end = args->end;
 	args->efuse.fc = fc;
@@ -506,22 +508,4 @@ void efuse_lookup_end(struct fuse_args *args, struct inode *inode)
 	}
 	iput(args->efuse.inode);
 	args->efuse.inode = NULL;
-}
-
-/* The ring for a request: what the program says, or else that of the caller's CPU. */
-unsigned int efuse_select_queue(struct fuse_req *req, unsigned int cpu, unsigned int nr_queues)
-{
-	struct fuse_conn *fc = req->chan->conn;
-	struct efuse_call call;
-	int ret;
-
-	if (!efuse_hooked(fc))
-		return cpu;
-	efuse_call_init(&call, fc, NULL, req->args, test_bit(FR_BACKGROUND, &req->flags));
-	call.ctx.size = fuse_len_args(req->args->in_numargs, (struct fuse_arg *)req->args->in_args);
-	call.ctx.cpu = cpu;
-	call.ctx.nr_queues = nr_queues;
-	/* no program: 0, which is no queue but nothing chosen */
-	ret = efuse_run(&call, EFUSE_SELECT_QUEUE);
-	return ret > 0 && ret <= nr_queues ? ret - 1 : cpu;
 }

@@ -40,5 +40,12 @@ struct efuse_info {
 #define EFUSE_IOC_CONTROL	_IO(EFUSE_IOC_MAGIC, 2)
 #define EFUSE_IOC_BIND		_IOW(EFUSE_IOC_MAGIC, 3, struct efuse_bind)
 #define EFUSE_IOC_INFO		_IOR(EFUSE_IOC_MAGIC, 4, struct efuse_info)
+/*
+ * How many io_uring queues are used, from number 0 on: at first one for each possible CPU. With fewer of them, CPUs
+ * whose numbers are next to each other share one. May change while mounted: what is in other queues is still served.
+ */
+#define EFUSE_IOC_QUEUES	_IO(EFUSE_IOC_MAGIC, 5)
+/* How many background requests may be under way, as FUSE_INIT's max_background. */
+#define EFUSE_IOC_BACKGROUND	_IO(EFUSE_IOC_MAGIC, 6)
 
 #endif

@@ -28,6 +28,8 @@ export interface AcceleratorContext {
   readonly server: 'stackfs' | 'memfs' | 'module' | 'embedded' | 'program'
   /** Whether requests go over io_uring. */
   readonly uring: boolean
+  /** How many io_uring queues are served. */
+  readonly rings?: number
   /** Whether the server opens files so that their reads and writes meet the hooks; where that is known. */
   readonly hooked?: boolean
   /** What was said of the metadata accelerator. */
@@ -59,23 +61,6 @@ export interface Accelerator {
   load(context: AcceleratorContext): Promise<Attachment>
 }
 
-/** Loads an object of the package that needs nothing but its token. @param adjust called before loading */
-export async function attachBundled(
-  object: string, context: AcceleratorContext, adjust: (program: HookProgram) => void = () => {},
-): Promise<Attachment> {
-  // Loaded when it is needed: most mounts are none of efuse.ko.
-  const [{ HookProgram }, { bundledObject }] = await Promise.all([import('./hooks.js'), import('./libbpf.js')])
-  const program = await HookProgram.open(bundledObject(object), { name: object })
-  try {
-    adjust(program)
-    const link = program.attach(context.token())
-    return { program, link, answered: () => ({}), close: () => program.close() }
-  } catch (error) {
-    program.close()
-    throw error
-  }
-}
-
 /** Whether a capability is agreed on. */
 function has({ flags, flags2 }: Agreement, name: keyof typeof FuseInitFlag): boolean {
   const bit = FuseInitFlag[name]
@@ -99,9 +84,20 @@ function dataUnfit({ agreement, hooked }: AcceleratorContext): string | null {
   return has(agreement, 'FUSE_PASSTHROUGH') ? null : 'the server gives the kernel no files (FUSE_PASSTHROUGH), or may not'
 }
 
+async function loadBalance(context: AcceleratorContext): Promise<Attachment> {
+  const { Balancer } = await import('./balance.js')
+  return Balancer.load(context)
+}
+
+/** Why there is nothing to balance; null when there is. */
+function balanceUnfit({ uring, rings = 0 }: AcceleratorContext): string | null {
+  if (!uring) return 'requests do not go over io_uring: use --rings uring'
+  return rings > 1 ? null : 'there is but one ring'
+}
+
 /** In the order in which they are loaded. */
 export const accelerators: readonly Accelerator[] = [
   { name: 'metadata', object: 'metadata', load: loadMetadata },
   { name: 'data', object: 'io', unfit: dataUnfit, load: loadData },
-  { name: 'balance', object: 'balance', load: (context) => attachBundled('balance', context) },
+  { name: 'balance', object: 'balance', unfit: balanceUnfit, load: loadBalance },
 ]

@@ -41,12 +41,14 @@ export class HookProgram {
   /**
    * Opens an object file; nothing is loaded yet.
    * @param source its bytes, or where they are
+   * @param options.variable the struct efuse_ops that is meant, where there are several
    * @throws BpfError when it is no BPF object, or has no struct efuse_ops or several; the file system's own errors
    */
-  static async open(source: Uint8Array | string | URL, options: { name?: string } = {}): Promise<HookProgram> {
+  static async open(source: Uint8Array | string | URL, options: { name?: string; variable?: string } = {}): Promise<HookProgram> {
     const object = await BpfObject.open(source, options)
     try {
-      const found = object.mapNames.filter((name) => isEfuseOps(object, name))
+      const found = object.mapNames.filter((name) =>
+        isEfuseOps(object, name) && (options.variable === undefined || name === options.variable))
       if (found.length !== 1) {
         throw new BpfError(object.name, EINVAL, `it has ${found.length || 'no'} struct efuse_ops, and must have one`)
       }
@@ -91,6 +93,11 @@ export class HookProgram {
   counters(): CounterMap | null {
     const variables = this.object.counters('.bss')
     return variables.length === 0 ? null : { map: idOf(this.object.map('.bss').fd), variables }
+  }
+
+  /** Gives it the name under which it will be listed, in place of its own. */
+  rename(name: string): void {
+    this.object.structOps(this.variable).fields.set('name', name)
   }
 
   private load(token: bigint): void {

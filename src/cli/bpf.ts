@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /**
- * `efuse bpf attach|detach|list`: people's own programs on the hooks of a mount of type efuse.
+ * `efuse bpf attach|detach|list|policy`: people's own programs on the hooks of a mount of type efuse.
  *
  * This process loads the program, so that the kernel judges its caller's right to do so; the mount's server gives the
  * token before, and holds the link afterwards (src/mount/hooks.ts). Each command returns what it has to say.
@@ -8,6 +8,7 @@
 import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { resolve } from 'node:path'
+import { POLICIES } from '../bpf/balance.js'
 import { BpfError } from '../bpf/error.js'
 import { HookProgram, type HookName } from '../bpf/hooks.js'
 import { HeldLink, idOf } from '../bpf/ids.js'
@@ -15,9 +16,13 @@ import type { BpfVariables } from '../bpf/variables.js'
 import { findServer, type ControlClient } from '../mount/control.js'
 import type { AttachmentReport, Handover } from '../mount/hooks.js'
 import { kernelTypeOfMount } from '../mount/kernel-type.js'
+import type { MountReport } from '../mount/report.js'
 import { Failure, WrongUsage } from './failure.js'
 import { table } from './table.js'
 import { fuseMountAt } from './umount.js'
+
+/** Name of the balance accelerator's attachment. */
+const BALANCE = 'balance'
 
 export interface AttachArguments {
   /** Takes the place of what is attached under the same name. */
@@ -145,6 +150,45 @@ export async function list(mountpoint: string, json: boolean): Promise<string> {
 function localTime(iso: string): string {
   const time = new Date(iso)
   return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace('T', ' ')
+}
+
+/**
+ * Chooses how requests are spread over rings, or says how they are.
+ * @param wish a policy's name, or an object whose program has the hook select_queue
+ */
+export async function policy(mountpoint: string, wish?: string): Promise<string> {
+  using server = await serverOf(mountpoint)
+  const { client } = server
+  if (wish === undefined) {
+    const { kernel, accelerators } = await client.ask<MountReport>('report')
+    if (kernel.balance === null) throw new Failure(`${mountpoint} is not balanced: ${accelerators.balance.why}`)
+    return `${kernel.balance.policy}\n`
+  }
+  if ((POLICIES as readonly string[]).includes(wish)) {
+    await client.ask('policy', { policy: wish })
+    return `policy: ${wish}\n`
+  }
+  if (!wish.endsWith('.o')) throw new WrongUsage(`policy ${wish}: it is one of ${POLICIES.join(', ')}, or a compiled object`)
+  const program = await open(wish)
+  try {
+    if (!program.hooks.includes('select_queue')) throw new Failure(`${wish} has no select_queue, which chooses the ring`)
+    const attached = await client.ask<AttachmentReport[]>('hooks')
+    const balance = attached.find(({ name }) => name === BALANCE)
+    if (balance?.link == null) {
+      throw new Failure(`${mountpoint} is not balanced: mount it with --rings uring --accel balance, or attach `
+        + `the program with "efuse bpf attach ${mountpoint} ${wish}"`)
+    }
+    // In its place, it has its name: that is how one policy after the other is the same attachment.
+    program.rename(BALANCE)
+    await load(mountpoint, client, program, balance, false)
+    const handover: Omit<Handover, 'link'> = {
+      name: BALANCE, owner: userInfo().username, object: resolve(wish), counters: program.counters(),
+    }
+    await client.ask('policy', handover)
+    return `policy: ${program.name} of ${wish}\n`
+  } finally {
+    program.close()
+  }
 }
 
 /** The server of an efuse mount. @throws Failure */

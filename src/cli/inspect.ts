@@ -154,6 +154,7 @@ function describe(report: MountReport): string {
     ['passthrough', report.passthrough],
     ...describeAccelerators(report.accelerators),
     ...describeData(kernel.data),
+    ...describeBalance(kernel.balance),
     ['protocol', kernel.protocol],
     ['connection', kernel.connection],
     ['waiting', kernel.waiting ?? 'not known'],
@@ -183,6 +184,20 @@ function describeData(data: MountReport['kernel']['data']): [string, string][] {
       + `${shortNumber(memory)} of memory`],
     ['data direct', `${direct} reads, ${shortNumber(direct_bytes)}; ${written} writes, ${shortNumber(written_bytes)}`],
     ['data choices', `${share(probes, cached + direct)} of reads were probes; ${mispredicted} mispredicted`],
+  ]
+}
+
+/** How requests were spread over rings, and what the rings do now. */
+function describeBalance(balance: MountReport['kernel']['balance']): [string, string][] {
+  if (balance === null) return []
+  const { policy, rings, verdicts, maxBackground } = balance
+  return [
+    ['balance', `${policy}; ${Object.entries(verdicts).map(([verdict, count]) => `${count} ${verdict}`).join(', ')}`
+      + (maxBackground === null ? '' : `; at most ${maxBackground} in the background`)],
+    ...rings.map(({ given, guests, depth, most, serviceNs, state, online }, ring): [string, string] => [
+      `ring ${ring}`, `${given} requests, ${guests} from other CPUs; ${depth} under way (most ${most}); `
+        + `${shortTime(serviceNs || null)} each; ${online ? state : 'its CPU is offline'}`,
+    ]),
   ]
 }
 

@@ -143,7 +143,7 @@ function build(): Command {
       await (await import('./bench.js')).benchCommand(options)
     })
 
-  const bpf = program.command('bpf').description('your own BPF programs on a mount of type efuse: attach|detach|list')
+  const bpf = program.command('bpf').description('your own BPF programs on a mount of type efuse: attach|detach|list|policy')
   bpf.command('attach')
     .description('load an object and attach its hooks, until it is detached or unmounted')
     .argument('MOUNTPOINT')
@@ -167,6 +167,13 @@ function build(): Command {
     .option('--json', 'as JSON', false)
     .action(async (mountpoint: string, options: { json: boolean }) => {
       process.stdout.write(await (await import('./bpf.js')).list(mountpoint, options.json))
+    })
+  bpf.command('policy')
+    .description('how requests are spread over rings (--accel balance)')
+    .argument('MOUNTPOINT')
+    .argument('[POLICY]', 'local, round-robin, least-loaded, adaptive, or an object with select_queue; default: say which')
+    .action(async (mountpoint: string, policy: string | undefined) => {
+      process.stdout.write(await (await import('./bpf.js')).policy(mountpoint, policy))
     })
 
   const kernel = program.command('kernel').description('the kernel module efuse.ko: build|load|unload|status')

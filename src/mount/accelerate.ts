@@ -8,11 +8,12 @@ import { fileURLToPath } from 'node:url'
 import {
   ACCELERATOR_NAMES, accelerators, type Accelerator, type AcceleratorContext, type AcceleratorName, type Attachment,
 } from '../bpf/accelerators.js'
+import type { Balancer, Policy } from '../bpf/balance.js'
 import type { DataCache, DataOptions } from '../bpf/data-cache.js'
 import { BpfError } from '../bpf/error.js'
 import type { MetadataCache, MetadataOptions } from '../bpf/metadata-cache.js'
 import { probeBpf } from '../bpf/probe.js'
-import type { Hooks } from './hooks.js'
+import type { Handover, Hooks } from './hooks.js'
 import { deviceOf, type KernelType } from './kernel-type.js'
 import { MountError } from './mountpoint.js'
 
@@ -164,14 +165,38 @@ export class Accelerators {
     }
     this.loaded.set(name, attachment)
     this.reports[name] = { state: 'on', why: null }
-    hooks!.enter(attachment.program.name, {
+    this.enter(hooks!, accelerator, attachment, link)
+    return null
+  }
+
+  private enter(hooks: Hooks, { name, object }: Accelerator, attachment: Attachment, link: number): void {
+    hooks.enter(attachment.program.name, {
       owner: 'efuse (--accel)',
-      object: `${accelerator.object}.bpf.o`,
+      object: `${object}.bpf.o`,
       link,
       counters: () => attachment.counters?.() ?? {},
       close: () => this.unload(name, 'detached'),
     })
-    return null
+  }
+
+  /**
+   * Another policy of choosing rings: one of the accelerator's own, or a program that another process has put in its
+   * place.
+   * @throws MountError when the balance accelerator is not at work; BpfError
+   */
+  async choosePolicy(hooks: Hooks, wish: { policy: Policy } | Omit<Handover, 'link'>): Promise<void> {
+    const { balance } = this
+    if (balance === null) {
+      throw new MountError(`rings are not balanced here (${this.reports.balance.why}): mount with --rings uring --accel balance`)
+    }
+    if ('policy' in wish) {
+      const { idOf } = await import('../bpf/ids.js')
+      balance.choose(wish.policy)
+      this.enter(hooks, accelerators.find(({ name }) => name === 'balance')!, balance, idOf(balance.link.fd))
+    } else {
+      hooks.replaced(wish)
+      balance.replaced()
+    }
   }
 
   private unload(name: AcceleratorName, why: string): void {
@@ -193,6 +218,11 @@ export class Accelerators {
   /** The data accelerator, where it is at work. */
   get data(): DataCache | null {
     return (this.loaded.get('data') as DataCache | undefined) ?? null
+  }
+
+  /** The balance accelerator, where it is at work. */
+  get balance(): Balancer | null {
+    return (this.loaded.get('balance') as Balancer | undefined) ?? null
   }
 
   report(): AcceleratorReports {

@@ -10,6 +10,7 @@ import { chmodSync, lstatSync, mkdirSync, readdirSync, unlinkSync } from 'node:f
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { once } from 'node:events'
+import type { Policy } from '../bpf/balance.js'
 import type { Handover, Hooks } from './hooks.js'
 import type { ServerLoad } from './load.js'
 import type { MountReport, ProgramReport } from './report.js'
@@ -37,6 +38,8 @@ export interface ControlCommands {
   abort?(): void
   /** A remount has changed the mount's flags. */
   remounted?(): void
+  /** Another way of choosing rings. */
+  policy?(wish: { policy: Policy } | Omit<Handover, 'link'>): Promise<void>
   /** The programs on the mount; null where its type takes none. */
   hooks: Hooks | null
 }
@@ -191,6 +194,10 @@ async function reply(line: string, commands: ControlCommands): Promise<object> {
         return { result: String(hooksOf(commands).token()) }
       case 'adopt':
         hooksOf(commands).adopt(parameters as unknown as Handover)
+        return { result: null }
+      case 'policy':
+        if (commands.policy === undefined) return { error: 'this mount has no rings to choose from', code: 'ENOTSUP' }
+        await commands.policy(parameters as unknown as { policy: Policy } | Handover)
         return { result: null }
       case 'detach':
         return { result: hooksOf(commands).detach((parameters as { name?: string }).name) }

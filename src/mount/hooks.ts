@@ -19,6 +19,7 @@ import { MountError } from './mountpoint.js'
 const EFUSE_IOC_TOKEN = 0x8008ef01
 const EFUSE_IOC_CONTROL = 0xef02
 const EFUSE_IOC_INFO = 0x8208ef04
+const EFUSE_IOC_QUEUES = 0xef05
 const INFO_BYTES = 8 + 32 * 16
 const NAME_BYTES = 16
 
@@ -83,6 +84,11 @@ export class Hooks {
     } finally {
       native.release(block)
     }
+  }
+
+  /** Says how many io_uring queues will be used. @returns whether the kernel agrees */
+  setQueues(queues: number): boolean {
+    return native.ioctlValue(this.control, EFUSE_IOC_QUEUES, queues) === 0
   }
 
   private ioctl(request: number, block: Block, length: number): void {
@@ -158,6 +164,23 @@ export class Hooks {
       close: () => {
         map?.close()
         link.close()
+      },
+    })
+  }
+
+  /**
+   * Another process has put its program in the place of one that is ours, on the same link: it keeps its name.
+   * @throws MountError ENOENT: there is none of that name; BpfError
+   */
+  replaced({ name, owner, object, counters }: Omit<Handover, 'link'>): void {
+    const held = this.held.get(name)
+    if (held === undefined) throw new MountError(`"${name}" is not attached here`, 'ENOENT')
+    this.held.set(name, {
+      ...held, owner, object, since: new Date(),
+      counters: () => {
+        if (counters === null) return {}
+        using map = mapById(counters.map)
+        return readCounters(map, counters)
       },
     })
   }

@@ -9,6 +9,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import type { Counter, Gauge, Metric, Registry } from 'prom-client'
+import type { RingLoad } from '../bpf/balance.js'
 import { TIMED_EVERY } from '../fs/counters.js'
 import { BUCKET_BOUNDS } from '../fs/latency.js'
 import type { KernelLoad, ServerLoad, Times } from './load.js'
@@ -144,6 +145,17 @@ async function registryOf(sources: MetricsSources): Promise<Registry> {
     [{ kind: 'probe' }, one.probes], [{ kind: 'mispredicted' }, one.mispredicted], [{ kind: 'drifted' }, one.drifted],
   ]))
   gauge('efuse_data_memory_bytes', 'Kernel memory of the data accelerator.', [], (of) => data(of, (one) => [[{}, one.memory]]))
+  const rings = ({ report: { kernel } }: Figures, value: (ring: RingLoad) => number): Values => {
+    return (kernel.balance?.rings ?? []).map((ring, number) => [{ ring: number }, value(ring)])
+  }
+  counter('efuse_ring_requests_total', 'Requests that a ring was given.', ['ring'], (of) => rings(of, ({ given }) => given))
+  counter('efuse_ring_foreign_requests_total', 'Those of them that came from other CPUs than its own.', ['ring'],
+    (of) => rings(of, ({ guests }) => guests))
+  gauge('efuse_ring_depth', 'Requests that wait in a ring or are with its server.', ['ring'], (of) => rings(of, ({ depth }) => depth))
+  gauge('efuse_ring_service_seconds', 'What a request lately took in a ring.', ['ring'],
+    (of) => rings(of, ({ serviceNs }) => serviceNs / 1e9))
+  counter('efuse_balance_decisions_total', 'Choices of a ring, by what became of them.', ['kind'],
+    ({ report: { kernel } }) => Object.entries(kernel.balance?.verdicts ?? {}).map(([kind, count]) => [{ kind }, count]))
   // Others than root and the user who mounted may not know.
   if (sources.report().kernel.waiting !== null) {
     gauge('efuse_requests_waiting', 'Requests that wait for the server or are with it.', [],

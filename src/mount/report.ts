@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /** What `efuse stat` says of a mount. */
 import { ACCELERATOR_NAMES } from '../bpf/accelerators.js'
+import type { BalanceReport } from '../bpf/balance.js'
 import type { DataCounts } from '../bpf/data-cache.js'
 import { OperationCounters, type OperationCount, type ServerGauges } from '../fs/counters.js'
 import { percentile } from '../fs/latency.js'
@@ -30,6 +31,8 @@ export interface KernelReport {
   answered: Record<string, { count: number }>
   /** What the data accelerator has done, and its memory in bytes; null where it is not at work. */
   data: DataCounts & { memory: number } | null
+  /** How the balance accelerator spreads requests over rings; null where it is not at work. */
+  balance: BalanceReport | null
 }
 
 /** How long requests of one kind were in the server's hands: a sample, nanoseconds. */
@@ -114,6 +117,7 @@ export function kernelReport(
     waiting: waitingRequests(device),
     answered: accelerators?.answered() ?? {},
     data: dataReport(accelerators),
+    balance: accelerators?.balance?.report() ?? null,
   }
 }
 

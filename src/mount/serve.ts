@@ -19,7 +19,7 @@ import { FUSE_DEV_IOC_CLONE } from '../protocol/constants.js'
 import { Negotiation, type Agreement } from '../protocol/init.js'
 import { Block } from '../protocol/struct.js'
 import { Standby } from '../rings/standby.js'
-import { queueCount } from '../rings/uring.js'
+import { onlineCpus, queueCount } from '../rings/uring.js'
 import { Accelerators, checkWishes, type Wishes } from './accelerate.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
@@ -168,6 +168,7 @@ class Supervisor implements Served {
         abort: () => void this.abort(),
         remounted: () => this.remounted(),
         hooks: this.hooks,
+        policy: this.hooks === null ? undefined : (wish) => this.accelerators!.choosePolicy(this.hooks!, wish),
       })
       if (options.metrics !== undefined) {
         this.metrics = await this.openMetrics(options.metrics)
@@ -186,9 +187,12 @@ class Supervisor implements Served {
     const { accelerate, options, fileSystem } = this.options
     const { entry, fd } = this.attachment!
     const passthrough = fileSystem.kind === 'stackfs' ? fileSystem.shared.options.passthrough ?? true : false
-    if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
+    if (kernelTypeOfMount(entry.type) === 'efuse') {
+      this.hooks = (await import('./hooks.js')).Hooks.of(fd)
+      this.chooseQueues(this.hooks)
+    }
     this.accelerators = await Accelerators.load(accelerate, this.hooks, {
-      options, agreement: this.agreement, server: fileSystem.kind, uring: this.overUring,
+      options, agreement: this.agreement, server: fileSystem.kind, uring: this.overUring, rings: this.queues,
       metadata: { coherence: this.options.coherence }, data: this.options.data,
       hooked: passthrough === false ? undefined : passthrough === 'hooked',
     })
@@ -200,6 +204,13 @@ class Supervisor implements Served {
 
   private get passesThrough(): boolean {
     return this.agreement !== null && Negotiation.from(this.agreement).has('FUSE_PASSTHROUGH')
+  }
+
+  /** How many io_uring queues are served: one for each CPU that is there, where the kernel lets us say so. */
+  private queues = queueCount()
+  private chooseQueues(hooks: Hooks): void {
+    const online = onlineCpus()
+    if (this.shared && this.overUring && online < this.queues && hooks.setQueues(online)) this.queues = online
   }
 
   /** @throws MountError when something that was demanded was not agreed on */
@@ -218,7 +229,7 @@ class Supervisor implements Served {
   private queuesOf(index: number): number[] | null {
     if (!this.shared || !this.overUring || index === 0) return null
     const queues: number[] = []
-    for (let queue = index - 1; queue < queueCount(); queue += this.workers) queues.push(queue)
+    for (let queue = index - 1; queue < this.queues; queue += this.workers) queues.push(queue)
     return queues
   }
 
@@ -237,6 +248,7 @@ class Supervisor implements Served {
       cpu: this.workers > 1 && cpus.includes(cpu) ? cpu : -1,
       rings: options.rings ?? 'auto',
       queues,
+      ringStates: this.accelerators?.balance?.rings ?? null,
       standby: this.standby,
       source: options.fileSystem,
       options: options.options,

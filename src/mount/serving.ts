@@ -11,7 +11,7 @@ import { FuseNotifyCode } from '../protocol/constants.js'
 import type { Negotiation } from '../protocol/init.js'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import { BUSY_POLL, DeviceRing } from '../rings/device.js'
-import { queueCount, queueDepth, UringRing, type PartsServer } from '../rings/uring.js'
+import { queueCount, queueDepth, UringRing, type PartsServer, type RingStates } from '../rings/uring.js'
 import { getSystemErrorName } from 'node:util'
 import { backingFiles } from './backing.js'
 import type { MountOptions } from './options.js'
@@ -93,7 +93,7 @@ export class Serving {
    * Makes an io_uring ring that serves some of the kernel's queues beside, or instead of, the device.
    * @throws UringUnavailableError
    */
-  openUring(queues: readonly number[], blocking: boolean): UringRing {
+  openUring(queues: readonly number[], blocking: boolean, states?: RingStates): UringRing {
     const { maxTransfer } = this
     const { negotiation } = this.dispatcher
     const ring = new UringRing(this.fd, queues, this.server, {
@@ -102,6 +102,7 @@ export class Serving {
       maxTransfer,
       poolBuffer: negotiation.has('FUSE_HAS_IO_URING_BUFPOOL') ? negotiation.poolBuffer : 0,
       zeroCopy: this.serving.options.uringZeroCopy === true,
+      states,
       stop: this.serving.stop,
     })
     this.uringRing = ring

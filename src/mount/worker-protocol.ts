@@ -19,6 +19,8 @@ export interface WorkerSetup {
   standby: SharedArrayBuffer
   /** The io_uring queues to serve; null: requests are read from the device. */
   queues: readonly number[] | null
+  /** A map that tells who chooses a queue what its server does (src/bpf/balance.ts); null: nobody wants to know. */
+  ringStates: number | null
   source: FileSystemSource
   options: MountOptions
   /** See WorkerStates. */

@@ -11,12 +11,13 @@
  */
 import { constants } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
+import { RING_WORDS, RingState, STATE_WORD } from '../bpf/ring-states.js'
 import { OperationCounters } from '../fs/counters.js'
 import * as native from '../native.js'
 import { Negotiation } from '../protocol/init.js'
 import type { RingEnd } from '../rings/device.js'
 import { Standby } from '../rings/standby.js'
-import { queueCount, UringUnavailableError, type UringRing } from '../rings/uring.js'
+import { queueCount, UringUnavailableError, type UringRing, type RingStates } from '../rings/uring.js'
 import { loadFileSystem } from './filesystems.js'
 import { Serving } from './serving.js'
 import { WorkerStates, type FromWorker, type ToWorker, type WorkerSetup } from './worker-protocol.js'
@@ -103,7 +104,7 @@ async function serve(fd: number, negotiation: Negotiation | undefined): Promise<
 function serveQueues(queues: readonly number[], alone: boolean): boolean {
   let uring: UringRing
   try {
-    uring = serving!.openUring(queues, alone)
+    uring = serving!.openUring(queues, alone, alone ? statesOf(queues) : undefined)
     tell({ type: 'ring', fd: uring.fd })
     uring.register()
   } catch (error) {
@@ -125,6 +126,18 @@ function serveQueues(queues: readonly number[], alone: boolean): boolean {
   if (end === 'pending') uring.runInEventLoop(finish)
   else void finish(end)
   return true
+}
+
+/** Where the kernel's programs look what this thread, which serves these queues, does. */
+function statesOf(queues: readonly number[]): RingStates | undefined {
+  if (setup.ringStates === null) return undefined
+  try {
+    const { u32 } = native.mapDevice(setup.ringStates, 0, 0, (Math.max(...queues) + 1) * RING_WORDS * 4, false)
+    return { words: u32, at: queues.map((queue) => queue * RING_WORDS + STATE_WORD), busy: RingState.Busy, asleep: RingState.Asleep }
+  } catch {
+    // It has been detached just now.
+    return undefined
+  }
 }
 
 /** Serves from the event loop until no answer is awaited. */

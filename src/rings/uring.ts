@@ -91,6 +91,18 @@ export interface PartsServer extends RequestServer {
   receiveParts(exchange: Exchange, header: number, args: number, payload: number, payloadLength: number): Outcome
 }
 
+/**
+ * Tells others what the thread that serves a ring does: its queues' words are `asleep` while it waits in the kernel, and
+ * `busy` while it serves. src/bpf/ring-states.ts
+ */
+export interface RingStates {
+  words: Uint32Array
+  /** Where the queues' words are. */
+  at: readonly number[]
+  busy: number
+  asleep: number
+}
+
 export interface UringRingOptions {
   /** Bytes of the largest read or write. */
   maxTransfer: number
@@ -105,6 +117,7 @@ export interface UringRingOptions {
   poolBuffer: number
   /** Whether to ask for zero copy, which takes pools, and CAP_SYS_ADMIN. */
   zeroCopy: boolean
+  states?: RingStates
   /** A word that becomes other than 0 when the ring is to stop. Shared with whoever signals the thread. */
   stop?: Int32Array
 }
@@ -147,8 +160,24 @@ function entryLength(maxTransfer: number): number {
 
 /** Queues that the kernel wants: one per possible CPU. sysfs-devices-system-cpu */
 export function queueCount(): number {
-  const possible = readFileSync('/sys/devices/system/cpu/possible', 'utf8').trim()
-  return Math.max(...possible.split(/[-,]/).map(Number)) + 1
+  return Math.max(...cpuList('possible')) + 1
+}
+
+/** How many CPUs are there now. */
+export function onlineCpus(): number {
+  return cpuList('online').length
+}
+
+function cpuList(which: 'possible' | 'online'): number[] {
+  return parseCpuList(readFileSync(`/sys/devices/system/cpu/${which}`, 'ascii'))
+}
+
+/** The kernel's lists of numbers: `0-3,8`. */
+export function parseCpuList(text: string): number[] {
+  return text.trim().split(',').filter((part) => part !== '').flatMap((part) => {
+    const [first, last = first] = part.split('-').map(Number)
+    return Array.from({ length: last - first + 1 }, (_, n) => first + n)
+  })
 }
 
 class UringExchange extends Exchange {
@@ -185,6 +214,7 @@ export class UringRing implements ExchangeOwner {
   private readonly queue: Block
   private readonly exchanges: UringExchange[] = []
   private readonly stop: Int32Array
+  private readonly states: RingStates | null
   // Word indexes into the shared rings
   private readonly sqTail: number
   private readonly sqMask: number
@@ -225,6 +255,7 @@ export class UringRing implements ExchangeOwner {
     options: UringRingOptions,
   ) {
     this.stop = options.stop ?? new Int32Array(1)
+    this.states = options.states ?? null
     const count = queues.length * options.depth
     const params = new Block(new ArrayBuffer(128))
     const sqEntries = 2 ** Math.ceil(Math.log2(Math.max(count, 1)))
@@ -385,7 +416,7 @@ export class UringRing implements ExchangeOwner {
       let result = 0
       if (plain > 0) {
         plain--
-        result = this.submit(1)
+        result = this.wait()
       } else {
         if (this.toSubmit > 0) result = this.submit(0)
         if (i32[this.cqTail] !== i32[this.cqHead]) {
@@ -395,7 +426,7 @@ export class UringRing implements ExchangeOwner {
             plain = PLAIN_ROUNDS
             misses = 0
           }
-          result = this.submit(1)
+          result = this.wait()
         }
       }
       if (result < 0 && result !== -EINTR && result !== -EAGAIN && result !== -EBUSY) {
@@ -587,6 +618,17 @@ export class UringRing implements ExchangeOwner {
 
   private publish(): void {
     this.rings.i32[this.sqTail] = this.tail
+  }
+
+  /** Submits, and waits for a request if there is none. */
+  private wait(): number {
+    const { states } = this
+    if (states === null) return this.submit(1)
+    const { words, at, busy, asleep } = states
+    for (let i = 0; i < at.length; i++) words[at[i]] = asleep
+    const result = this.submit(1)
+    for (let i = 0; i < at.length; i++) words[at[i]] = busy
+    return result
   }
 
   private submit(minComplete: number): number {
