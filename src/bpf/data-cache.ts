@@ -29,6 +29,11 @@ export interface DataOptions {
   probes?: number
   /** Whether writes are answered, too. Default: true. */
   writes?: boolean
+  /**
+   * On the command line: whether each read and write meets the program (`direct`, the default), or those that the kernel's
+   * page cache of the mount leaves (`cached`). In programs the file system says so: StackFS's `passthrough`.
+   */
+  files?: 'direct' | 'cached'
 }
 
 /** What became of reads and writes so far. */
@@ -99,12 +104,13 @@ export function parseDataOptions(text: string): DataOptions {
     const [name, value = ''] = part.split('=', 2)
     const number = /^(\d+)([KMG]?)$/.exec(value)
     if (name === 'policy' && (DATA_POLICIES as readonly string[]).includes(value)) options.policy = value
+    else if (name === 'files' && (value === 'direct' || value === 'cached')) options.files = value
     else if (name === 'writes' && (value === 'on' || value === 'off')) options.writes = value === 'on'
     else if (['memory', 'limit', 'round', 'probes'].includes(name) && number !== null) {
       options[name] = Number(number[1]) * { '': 1, K: 1 << 10, M: 1 << 20, G: 1 << 30 }[number[2]]!
     } else {
       throw new RangeError(`--data ${part}: it is policy=${DATA_POLICIES.join('|')}, memory=64M, limit=32K, round=256, `
-        + 'probes=8 or writes=on|off, and colons in between')
+        + 'probes=8, writes=on|off or files=direct|cached, and colons in between')
     }
   }
   checkDataOptions(options)

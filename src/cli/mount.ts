@@ -137,8 +137,9 @@ async function fileSystemOf(
   const { fs } = args
   if (fs === 'memfs') return { kind: 'memfs' }
   // Demanded, it takes the place of passthrough.
-  const hooked = parseAccel(args.accel)!.data === 'on' && args.passthrough === 'auto'
-  if (fs === 'stackfs') return stackfs(source, options, hooked ? 'hooked' : args.passthrough !== 'off')
+  const hooked = parseAccel(args.accel)!.data !== 'on' || args.passthrough !== 'auto' ? null
+    : dataOptions(args).files === 'cached' ? 'bound' : 'hooked'
+  if (fs === 'stackfs') return stackfs(source, options, hooked ?? args.passthrough !== 'off')
   if (!fs.startsWith('.') && !isAbsolute(fs)) {
     throw new WrongUsage(`--fs ${fs}: it is stackfs, memfs or a module's path (./mod.js)`)
   }
@@ -148,7 +149,7 @@ async function fileSystemOf(
 }
 
 async function stackfs(
-  source: string, options: ParsedOptions, passthrough: boolean | 'hooked',
+  source: string, options: ParsedOptions, passthrough: boolean | 'hooked' | 'bound',
 ): Promise<FileSystemSource> {
   const { prepareStackFS } = await import('../fs/stackfs/index.js')
   try {

@@ -72,6 +72,13 @@ export interface BackingFiles {
   open(fd: number): number
   /** The id is not used by later opens; files that are open keep theirs. @returns 0 or a negated errno */
   close(id: number): number
+  /**
+   * Binds a file to an inode that the kernel holds, for programs that read and write it (efuse.ko; docs/hooks.md).
+   * @param id 0: none any more
+   * @param rights 1 to read, 2 to write, or both; 0 with id 0
+   * @returns 0 or a negated errno: ENOTTY where it is not to be had
+   */
+  bind(nodeidLow: number, nodeidHigh: number, id: number, rights: number): number
 }
 
 /** Tells the kernel of changes that did not come through it. Each resolves when the kernel has taken it. */

@@ -6,6 +6,9 @@ import { FUSE_DEV_IOC_BACKING_CLOSE, FUSE_DEV_IOC_BACKING_OPEN } from '../protoc
 import { Block } from '../protocol/struct.js'
 import { fuse_backing_map } from '../protocol/structs.js'
 
+/** kernel/src/efuse_uapi.h */
+const EFUSE_IOC_BIND = 0x4010ef03
+
 /** @param device the connection's descriptor or a clone of it: ids are good on all of them */
 export function backingFiles(device: number): BackingFiles {
   const block = new Block(new ArrayBuffer(fuse_backing_map.size))
@@ -15,6 +18,13 @@ export function backingFiles(device: number): BackingFiles {
       block.u32.fill(0)
       map.fd = fd
       return native.ioctl(device, FUSE_DEV_IOC_BACKING_OPEN, block, 0, fuse_backing_map.size)
+    },
+    bind(nodeidLow, nodeidHigh, id, rights) {
+      block.u32[0] = nodeidLow
+      block.u32[1] = nodeidHigh
+      block.u32[2] = id
+      block.u32[3] = rights
+      return native.ioctl(device, EFUSE_IOC_BIND, block, 0, 16)
     },
     close(id) {
       block.u32[0] = id

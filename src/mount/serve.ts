@@ -194,7 +194,7 @@ class Supervisor implements Served {
     this.accelerators = await Accelerators.load(accelerate, this.hooks, {
       options, agreement: this.agreement, server: fileSystem.kind, uring: this.overUring, rings: this.queues,
       metadata: { coherence: this.options.coherence }, data: this.options.data,
-      hooked: passthrough === false ? undefined : passthrough === 'hooked',
+      hooked: passthrough === false ? undefined : typeof passthrough === 'string',
     })
   }
 

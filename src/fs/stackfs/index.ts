@@ -81,6 +81,9 @@ const POSITION_HIGH = 2
 // Bits of STATE
 const IS_OPEN = 1
 const IS_APPEND = 2
+/** Rights of a file that is bound to an inode. */
+const BIND_READ = 1
+const BIND_WRITE = 2
 /** A directory whose descriptor stands at POSITION. */
 const AT_POSITION = 4
 /** The kernel reads and writes it itself. */
@@ -141,6 +144,8 @@ export class StackFS implements FileSystem {
   /** Takes files for passthrough; null when that is not in use. */
   private backing: BackingFiles | null = null
   private fopenFlags: number
+  /** Whether files are bound to inodes only, for programs. */
+  private bound = false
   /** Of files that the kernel has taken. */
   private fopenPassed = FOPEN_PASSTHROUGH
 
@@ -178,9 +183,10 @@ export class StackFS implements FileSystem {
     if (connection.zeroCopy) this.fopenFlags |= FOPEN_IO_URING_ZERO_COPY
     const { passthrough = true, directIo } = this.shared.options
     // The kernel takes passthrough without the writeback cache only.
-    const wanted = passthrough === 'hooked' || (passthrough && !directIo)
+    const wanted = typeof passthrough === 'string' || (passthrough && !directIo)
     if (wanted && !this.writeback && connection.backing && connection.want('FUSE_PASSTHROUGH')) {
       connection.maxStackDepth = 1
+      this.bound = passthrough === 'bound'
       this.fopenPassed = passthrough === 'hooked'
         ? FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES
         : FOPEN_PASSTHROUGH
@@ -365,7 +371,7 @@ export class StackFS implements FileSystem {
     if (fd < 0) return fd
     const failed = this.keepOpen(fd, flags)
     if (failed < 0) return failed
-    this.fillOpen(reply.out, fd, request.nodeid_low, request.nodeid_high)
+    this.fillOpen(reply.out, fd, request.nodeid_low, request.nodeid_high, request.flags)
   }
 
   create(request: CreateRequest, reply: CreateReply): number | void {
@@ -442,7 +448,11 @@ export class StackFS implements FileSystem {
     const at = fd * OPEN_FILE_WORDS + STATE
     const { backing } = this
     if (this.openFiles[at] & IS_PASSED_THROUGH && backing !== null) {
-      this.table.leaveBacking(request.nodeid_low, request.nodeid_high, (id) => backing.close(id))
+      const { nodeid_low, nodeid_high } = request
+      this.table.leaveBacking(nodeid_low, nodeid_high, (id) => {
+        if (this.bound) backing.bind(nodeid_low, nodeid_high, 0, 0)
+        backing.close(id)
+      })
     }
     this.openFiles[at] = 0
     native.close(fd)
@@ -962,7 +972,7 @@ export class StackFS implements FileSystem {
         request.nameLength,
       )
     }
-    this.fillOpen(reply.open, fd, nodeidLow, nodeidHigh)
+    this.fillOpen(reply.open, fd, nodeidLow, nodeidHigh, request.flags)
   }
 
   private removeName(request: UnlinkRequest | RmdirRequest, flags: number): number | void {
@@ -1180,16 +1190,26 @@ export class StackFS implements FileSystem {
   }
 
   /** Answers an open: over to the kernel, where it takes the file, or to be read and written here. */
-  private fillOpen(out: OpenOut, fd: number, nodeidLow: number, nodeidHigh: number): void {
+  private fillOpen(out: OpenOut, fd: number, nodeidLow: number, nodeidHigh: number, flags: number): void {
     out.fh_low = fd
     out.open_flags = this.fopenFlags
     // Pages that are written back through a file opened to append need another descriptor: see `write`.
     if (this.openFiles[fd * OPEN_FILE_WORDS + STATE] & IS_APPEND) out.open_flags &= ~FOPEN_IO_URING_ZERO_COPY
     const { backing } = this
     if (backing === null) return
-    const id = this.table.useBacking(nodeidLow, nodeidHigh, () => backing.open(fd))
+    let first = false
+    const id = this.table.useBacking(nodeidLow, nodeidHigh, () => {
+      first = true
+      return backing.open(fd)
+    })
     if (id <= 0) return
     this.openFiles[fd * OPEN_FILE_WORDS + STATE] |= IS_PASSED_THROUGH
+    if (this.bound) {
+      // An inode that is being created is not known to the kernel yet: its first open is served here.
+      const writes = (flags & O_ACCMODE) !== O_RDONLY
+      if (writes || first) backing.bind(nodeidLow, nodeidHigh, id, writes ? BIND_READ | BIND_WRITE : BIND_READ)
+      return
+    }
     // The kernel's cache has no part in it, and no flag about that cache is allowed.
     out.open_flags = this.fopenPassed
     out.backing_id = id

@@ -29,8 +29,9 @@ export interface StackFSOptions {
   /**
    * Hand files to the kernel, which then reads and writes them itself, where it can. Default true. `hooked`: it maps
    * them itself, but reads and writes come here, unless programs of efuse.ko answer them (the data accelerator).
+   * `bound`: they are cached by the kernel as ever; such programs may answer what it has not cached.
    */
-  passthrough?: boolean | 'hooked'
+  passthrough?: boolean | 'hooked' | 'bound'
   /** Cached data outlives a file's closing (FOPEN_KEEP_CACHE): only for sources that nobody else changes. */
   keepCache?: boolean
 }

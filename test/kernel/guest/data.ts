@@ -36,13 +36,14 @@ interface Fixture {
 async function fixture(
   t: Test, options: DataOptions | null = {}, more: InProcessOptions = {},
   accelerate: InProcessOptions['accelerate'] = options === null ? 'off' : { data: { memory: 4 << 20, ...options } },
+  passthrough: 'hooked' | 'bound' = 'hooked',
 ): Promise<Fixture> {
   const folder = mkdtempSync('/var/tmp/efuse-data-')
   const [at, source] = [`${folder}/mount`, `${folder}/source`]
   mkdirSync(at)
   mkdirSync(source)
   await sh(`chmod 755 ${folder}`)
-  const mounted = await mount(new StackFS({ source, passthrough: 'hooked', maxInodes: 1 << 16 }), at, {
+  const mounted = await mount(new StackFS({ source, passthrough, maxInodes: 1 << 16 }), at, {
     type: 'efuse', allowOther: true, entryTimeout: 0, attrTimeout: 0, ...more, accelerate,
   })
   t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
@@ -172,6 +173,30 @@ os.ftruncate(fd, 10); print(os.pread(fd, 100, 5))
   }
 })
 
+await test('answers', 'files that the kernel caches: what it has not', async (t) => {
+  for (const policy of ['cache', 'direct'] as const) {
+    const f = await fixture(t, { policy }, {}, undefined, 'bound')
+    const served = requests(f, 'FUSE_READ')
+    await sh('cd $1; head -c 300001 /dev/urandom > file; cp file ../copy', f.source)
+    const cold = await during(f, () => works(t, `cmp ${f.at}/file ${f.source}/file`, 'cold'))
+    t.ok(cold.direct + cold.cached > 0, `${cold.direct} direct reads, ${cold.cached} from the cache`)
+    const holder = sh(`exec 3< ${f.at}/file; sleep 5; cmp ${f.at}/file ${f.at}/../copy`)
+    await sleep(1000)
+    await works(t, `cat ${f.at}/file > /dev/null`, 'read again')
+    const warm = await during(f, () => works(t, `head -c 200000 ${f.at}/file | cmp -n 200000 - ${f.source}/file`, 'warm'))
+    t.equal(warm.direct + warm.cached, 0, 'what the kernel has is not asked for')
+    const writes = requests(f, 'FUSE_WRITE')
+    await works(t, `cd ${f.at}; printf XY | dd of=file bs=1 seek=5000 conv=notrunc status=none; echo more >> file
+      printf XY | dd of=../copy bs=1 seek=5000 conv=notrunc status=none; echo more >> ../copy
+      cmp file ../copy; cmp ../source/file ../copy; echo 3 > /proc/sys/vm/drop_caches; cmp file ../copy
+      dd if=file iflag=direct bs=4096 status=none | cmp - ../copy; truncate -s 100000 file; truncate -s 100000 ../copy; cmp file ../copy`,
+    'written')
+    t.ok((await holder).ok, 'a file that was open all the time')
+    t.equal(requests(f, 'FUSE_READ'), served, 'no read reached the server')
+    t.equal(requests(f, 'FUSE_WRITE'), writes, 'no write did')
+  }
+})
+
 await test('answers', 'from the command line', async (t) => {
   await works(t, `mkdir -p /var/tmp/cli-source /var/tmp/cli; head -c 20000 /dev/urandom > /var/tmp/cli-source/file
     node efuse.js mount /var/tmp/cli-source /var/tmp/cli --type efuse --accel metadata,data --data policy=cache:memory=2M
@@ -224,6 +249,16 @@ await test('coherence', 'with metadata answered in the kernel, too', async (t) =
   t.ok(ok, output + errors)
   t.equal(f.mounted.stats().accel, 'metadata,data')
   t.ok(f.data.counts().written > 10, `${f.data.counts().written} writes that no request told of`)
+})
+
+await test('coherence', 'files that the kernel caches', async (t) => {
+  for (const policy of ['cache', 'adaptive'] as const) {
+    const f = await fixture(t, { policy }, {}, undefined, 'bound')
+    // Nothing behind the mount: what the kernel has cached is not looked after there.
+    const { ok, output, errors } = await sh(`/tmp/data-check ${f.at} ${f.at} 4 ${OPERATIONS} 5`)
+    t.ok(ok, output + errors)
+    t.ok(f.data.counts().written > 10, `${f.data.counts().written} writes`)
+  }
 })
 
 await test('coherence', 'attached and detached all the time', async (t) => {
