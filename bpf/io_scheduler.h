@@ -203,7 +203,7 @@ io_inline struct io_decision io_decide(struct io_file *file, const struct io_kno
 io_inline void io_found(struct io_file *file, __u32 size, __u32 found)
 {
 	struct io_class *class = &file->classes[io_class_of(size)];
-	__u32 share, seen;
+	__u32 share, seen, before = class->hits;
 
 	class->found += !!found;
 	if (++class->asked < IO_ASKED)
@@ -215,7 +215,9 @@ io_inline void io_found(struct io_file *file, __u32 size, __u32 found)
 		share = class->found * IO_ONE / seen;
 		if (share > IO_ONE)
 			share = IO_ONE;
-		class->distrust += (IO_ONE - share) / 4 - class->distrust / 4;
+		/* a cache that has ever more is still being filled: no reason to trust it less */
+		if (class->hits <= before + IO_ONE / 8 || IO_ONE - share < class->distrust)
+			class->distrust += (IO_ONE - share) / 4 - class->distrust / 4;
 	}
 	class->asked = 0;
 	class->found = 0;

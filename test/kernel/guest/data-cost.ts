@@ -33,6 +33,8 @@ const SUBJECTS: Record<string, Subject> = {
   passthrough: { stackfs: {}, options: { type: 'fuse' } },
   ...Object.fromEntries(DATA_POLICIES.map((policy) =>
     [`data, ${policy}`, { stackfs: { passthrough: 'hooked' }, options: { type: 'efuse' }, data: { policy } }])),
+  'data, cached files': { stackfs: { passthrough: 'bound' }, options: { type: 'efuse' }, data: { policy: 'direct' } },
+  'data, cached files, direct': { stackfs: { passthrough: 'bound' }, options: { type: 'efuse' }, data: { policy: 'direct' }, direct: true },
 }
 
 async function measure(name: string, { stackfs, options, data, direct, command }: Subject): Promise<void> {
