@@ -20,7 +20,7 @@ struct inode;
 #define EFUSE_ARGS_WATCHED	BIT(2)	/* begin has seen it, reply will */
 
 struct efuse_args {
-	/* The programs' own notes on this request, from its hook over begin to reply: each attachment's at its place. */
+	/* The programs' own notes on this request, from hook over begin to reply: each attachment's at its place. */
 	u64 scratch[EFUSE_WATCHERS][EFUSE_SCRATCH_WORDS];
 	/* whose they are */
 	u32 writer[EFUSE_WATCHERS];

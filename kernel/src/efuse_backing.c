@@ -351,8 +351,10 @@ ssize_t efuse_backing_io(struct efuse_call *call, u32 offset, u32 len)
 	struct efuse_backing *backing;
 	ssize_t ret = -ENOENT;
 
+	if (call->iter && call->args->opcode == FUSE_READ)
+		return efuse_iter_read(call, offset, len);
 	if (call->iter)
-		return call->args->opcode == FUSE_READ ? efuse_iter_read(call, offset, len) : efuse_iter_write(call, len);
+		return efuse_iter_write(call, len);
 	backing = efuse_backing_get(call);
 	if (backing)
 		ret = efuse_request_io(call, backing, offset, len);

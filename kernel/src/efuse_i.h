@@ -106,7 +106,7 @@ struct efuse_call {
 	struct fuse_mount *fm;
 	/* NULL for FORGET */
 	struct fuse_args *args;
-	/* A read or write that is no request yet, the caller's memory, from its start on, and where it goes on in the file */
+	/* A read or write that is no request yet, the caller's memory, and where in the file it goes on */
 	struct kiocb *iocb;
 	const struct iov_iter *iter;
 	loff_t pos;
