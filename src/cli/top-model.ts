@@ -41,6 +41,19 @@ export interface WorkerRow {
   pending: number
 }
 
+/** A ring that requests are chosen for. */
+export interface RingRow {
+  ring: number
+  requests: number
+  /** Those of them that came from other CPUs. */
+  guests: number
+  depth: number
+  /** What one takes there; null where that is not known. */
+  service: number | null
+  /** What its server does. */
+  state: string
+}
+
 export interface MakerRow {
   process: number
   command: string
@@ -62,6 +75,9 @@ export interface MountView {
   operations: OperationRow[]
   cpus: CpuRow[]
   workers: WorkerRow[]
+  /** How rings are chosen; null where nobody does. */
+  policy: string | null
+  chosen: RingRow[]
   makers: MakerRow[]
   /** Requests under way, the oldest first. */
   flights: Flight[]
@@ -208,6 +224,17 @@ export function viewOf(now: Sample, before: Sample | null): MountView {
         index, cpu, serves, pending,
         requests: (requests - old.requests) / seconds,
         errors: (errors - old.errors) / seconds,
+      }
+    }),
+    policy: server?.balance?.policy ?? null,
+    chosen: (server?.balance?.rings ?? []).map(({ given, guests, depth, serviceNs, state, online }, ring) => {
+      const old = first.server?.balance?.rings[ring] ?? { given, guests }
+      return {
+        ring, depth,
+        requests: (given - old.given) / seconds,
+        guests: (guests - old.guests) / seconds,
+        service: serviceNs || null,
+        state: online ? state : 'offline',
       }
     }),
     makers: (kernel?.makers ?? []).map(({ process, command, requests, bytes, nanoseconds }) => {

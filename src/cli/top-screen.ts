@@ -211,6 +211,7 @@ function mountLines(view: MountView, layout: MountLayout): Line[] {
     room -= flights.length + 1
   }
   below.push(...take(side.slice(0, Math.max(3, Math.floor(height / 4))), 2))
+  below.push(...take(ringLines(view).slice(0, Math.max(3, Math.floor(height / 4))), 2))
   below.push(...take(makers.slice(0, Math.max(4, Math.floor(height / 4))), 2))
   return [...head, [], ...operationLines(view, layout, height - head.length - 1 - below.length), ...below]
 }
@@ -327,6 +328,17 @@ function workerLines({ workers }: MountView): Line[] {
       text: `${String(index).padStart(6)}  ${(cpu < 0 ? 'any' : String(cpu)).padStart(3)}  `
         + `${(serves === 'device' ? '/dev/fuse' : 'io_uring').padEnd(9)}  ${shortNumber(requests).padStart(6)} `
         + `${String(pending).padStart(7)}`,
+    }]),
+  ]
+}
+
+function ringLines({ policy, chosen }: MountView): Line[] {
+  if (chosen.length === 0) return []
+  return [
+    [{ text: 'RING   REQ/S OTHERS DEPTH    EACH STATE', bold: true }, { text: `    policy ${policy}` }],
+    ...chosen.map(({ ring, requests, guests, depth, service, state }): Line => [{
+      text: `${String(ring).padStart(4)} ${shortNumber(requests).padStart(7)} ${shortNumber(guests).padStart(6)} `
+        + `${String(depth).padStart(5)} ${shortTime(service).padStart(7)} ${state}`,
     }]),
   ]
 }

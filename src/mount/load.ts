@@ -7,6 +7,7 @@
  * 61, from when it has it in hand until the answer is ready. The difference is queueing and waking.
  */
 import { readFileSync } from 'node:fs'
+import type { BalanceReport } from '../bpf/balance.js'
 import type { OperationTimes, ServerGauges, ServiceTimes } from '../fs/counters.js'
 
 /** Times in the buckets of src/fs/latency.ts; those of a sample when `timed` is less than the requests. */
@@ -93,6 +94,8 @@ export interface ServerLoad extends ServerGauges {
   answered: Record<string, { count: number }>
   operations: Record<string, OperationTimes>
   workers: WorkerLoad[]
+  /** How requests are spread over io_uring rings; where nobody chooses, it is missing. */
+  balance?: BalanceReport | null
 }
 
 /** How many requests a server's operations are in all. */

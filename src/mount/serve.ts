@@ -525,6 +525,7 @@ class Supervisor implements Served {
     return {
       rings: this.overUring ? 'uring' : 'dev',
       answered: this.accelerators?.answered() ?? {},
+      balance: this.accelerators?.balance?.report() ?? null,
       operations: OperationCounters.total(this.counters),
       ...OperationCounters.totalGauges(this.counters),
       workers: [...this.members.values()].map(({ index, cpu }) => ({

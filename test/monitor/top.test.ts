@@ -72,6 +72,10 @@ t.test('rates, percentiles and shares are made of two samples', async (t) => {
         FUSE_LOOKUP: { count: requests, errors: 0, bytesIn: 0, bytesOut: 0, service: { ...times(2), nanoseconds: requests } },
       },
       workers: [{ index: 0, cpu: 1, serves: 'queues', requests, errors: 0, forgotten: 0, forgetBacklog: 0, pending: 1 }],
+      balance: {
+        policy: 'adaptive', maxBackground: 64, verdicts: { stayed: requests, spread: 0, spilled: 0, followed: 0, none: 0 },
+        rings: [{ given: requests, guests: requests / 10, depth: 3, most: 9, serviceNs: 5000, state: 'busy', online: true, node: 0 }],
+      },
     },
     kernel: {
       operations: { FUSE_LOOKUP: { requests, errors: requests / 10, bytesIn: requests * 8, bytesOut: 0, times: times(requests) } },
@@ -87,6 +91,7 @@ t.test('rates, percentiles and shares are made of two samples', async (t) => {
     cpus: [{ cpu: 1, requests: 500, mean: 1000 }],
     workers: [{ index: 0, cpu: 1, requests: 500, pending: 1 }],
     makers: [{ process: 7, command: 'cat', requests: 500, bytes: 4000, mean: 1000 }],
+    policy: 'adaptive', chosen: [{ ring: 0, requests: 500, guests: 50, depth: 3, service: 5000, state: 'busy' }],
   })
   t.ok(view.total.p50! >= 896 && view.total.p50! <= 1024)
   t.equal(viewOf(sample(1000, 500), null).total.requests, 0, 'one sample has no rates')
