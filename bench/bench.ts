@@ -20,7 +20,7 @@ import { writeReport } from './page.js'
 export interface BenchOptions {
   /** Names, comma between; undefined: all. */
   suite?: string
-  /** Only loads whose names contain it. */
+  /** Only loads whose names contain one of these, comma between. */
   only?: string
   /** Only these systems, comma between. */
   systems?: string
@@ -84,7 +84,7 @@ export async function bench(options: BenchOptions): Promise<number> {
   if (options.where === 'lab' && lacks !== null) throw new Error(lacks)
   const lab = options.where === 'lab' || (options.where === 'auto' && !module && lacks === null)
   for (const suite of suites) {
-    const loads = suite.loads.filter(({ name }) => options.only === undefined || name.includes(options.only))
+    const loads = suite.loads.filter(({ name }) => options.only?.split(',').some((text) => name.includes(text)) ?? true)
     if (options.where !== 'lab') {
       await runSuite(suite, loads, {
         where: 'native', workspace, systems: native, cpus, rounds: options.rounds, seconds: options.seconds,

@@ -36,7 +36,7 @@ export interface LabSetting {
 
 const LIBFUSE = '/opt/libfuse'
 /** A guest does so many loads, and may take so long. */
-const LOADS_AT_ONCE = 4
+const LOADS_AT_ONCE = 2
 const SECONDS = 1500
 const MEMORY_MIB = 4096
 

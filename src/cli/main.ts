@@ -134,7 +134,7 @@ function build(): Command {
     .addOption(new Option('--where <place>', "the machine's own kernel, or the lab's guest; auto: both, as needed")
       .choices(['auto', 'native', 'lab']).default('auto'))
     .option('--systems <names>', 'only these, comma between')
-    .option('--only <text>', 'only loads whose names contain it')
+    .option('--only <texts>', 'only loads whose names contain one of these; comma between')
     .option('--rounds <number>', 'how often each system is measured', rounds, 5)
     .option('--seconds <number>', 'of each load on each system in each round', benchSeconds, 1)
     .option('--directory <folder>', 'where the data lie: on the file system that is served', '/var/tmp')
