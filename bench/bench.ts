@@ -71,7 +71,7 @@ export async function bench(options: BenchOptions): Promise<number> {
   }
   process.on('exit', cleanUp)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => {
+    process.on(signal, () => {
       log(`interrupted: the same command goes on where this one was (${join(out, 'record.jsonl')})`)
       process.exit(INTERRUPTED)
     })

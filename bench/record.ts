@@ -3,7 +3,7 @@
  * What a run has found so far: a file of JSON lines, so that one that was interrupted goes on where it was. The first
  * line says what the others were measured with; entries of another machine or other settings don't mix.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Counted, Entry, Key, Measured } from './measured.js'
 
@@ -30,12 +30,15 @@ export class RunRecord {
     const record = new RunRecord(path)
     const first = JSON.stringify({ version: VERSION, settings })
     if (existsSync(path)) {
+      const text = readFileSync(path, 'utf8')
       // The last line may have been cut off.
-      const [head, ...lines] = readFileSync(path, 'utf8').split('\n').slice(0, -1)
+      const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+      const [head, ...lines] = whole.split('\n').slice(0, -1)
       if (head !== first) {
         throw new Error(`${path} was begun with other settings, another version or another kernel: ` +
           'remove it, or give another --out')
       }
+      truncateSync(path, Buffer.byteLength(whole))
       for (const line of lines) record.read(JSON.parse(line) as Entry | { started: string })
     } else {
       mkdirSync(dirname(path), { recursive: true })

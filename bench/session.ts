@@ -61,6 +61,7 @@ export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting
   log(`${where}, ${suite.name}: ${suite.title}`)
   const uringSwitch = new UringSwitch()
   const served: Served[] = []
+  const servers: Server[] = []
   const fail = (load: string, { name }: System, error: unknown): void => {
     const failure = (error as Error).message.split('\n')[0]
     log(`  ${name}: ${failure}`)
@@ -72,7 +73,9 @@ export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting
         const source = join(setting.workspace, suite.name, 'source', one.name)
         mkdirSync(source, { recursive: true })
         prepare(wanted, source, setting)
-        served.push({ system: one, source, decisions: null, server: await start(one, suite, source, setting, uringSwitch) })
+        const server = await start(one, suite, source, setting, uringSwitch)
+        servers.push(server)
+        served.push({ system: one, source, decisions: null, server })
       } catch (error) {
         const absent = (error as Error).message.split('\n')[0]
         log(`  ${one.name} is absent: ${absent}`)
@@ -120,7 +123,7 @@ export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting
       }
     }
   } finally {
-    for (const { server } of served) await server.stop()
+    for (const server of servers) await server.stop()
     uringSwitch.restore()
   }
 }

@@ -82,6 +82,10 @@ const parts = {
     jobs: 1,
     steps: () => [buildBpf, ...files('monitor').map((path) => testFile(path, minutes(10)))],
   },
+  bench: {
+    jobs: 1,
+    steps: () => files('bench').map((path) => testFile(path, minutes(10))),
+  },
   suites: {
     jobs: 1,
     steps: () => files('suites').map((path) => testFile(path, soak ? minutes(600) : minutes(15))),

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+/** What becomes of recorded rounds: the record, what tools print, the report's figures, and that texts say the same. */
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { parseHistogram } from '../bench/count.js'
+import { parseFio } from '../bench/fio.js'
+import { loadSuites } from '../bench/loads.js'
+import type { Key, Measured, Side } from '../bench/measured.js'
+import { html, markdown } from '../bench/page.js'
+import { draw, plots } from '../bench/plots.js'
+import { RunRecord } from '../bench/record.js'
+import { summarize, type Environment, type Report } from '../bench/summary.js'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const KEY: Key = { where: 'native', suite: 'single-core', load: 'random-read 4k buffered', system: 'ext4' }
+
+function side(perSecond: number, ns: number): Side {
+  return {
+    count: 100, perSecond, bytesPerSecond: perSecond * 4096, p50Ns: ns, p99Ns: 2 * ns, p999Ns: 3 * ns, meanNs: ns, deviationNs: ns / 2,
+    distribution: [[50, ns], [99, 2 * ns], [99.9, 3 * ns]],
+  }
+}
+
+function measured(perSecond: number, ns: number): Measured {
+  return {
+    sides: { read: side(perSecond, ns) }, operations: 100, clientCpuNs: 1000, serverCpuNs: 500, switches: 2, diskReads: 0,
+    foreignShare: 0.1,
+  }
+}
+
+const ENVIRONMENT: Environment = {
+  machine: {
+    kernel: '1.2.3', node: 'v20', v8: '1', cpu: 'a CPU', cpus: 2, memoryBytes: 2 ** 34, clockSource: 'tsc', mitigations: {},
+    uringOffered: true, commit: 'abc',
+  },
+  settings: { rounds: 2, seconds: 1 }, versions: { fio: '3' }, started: ['today'], lab: 'none', moduleHere: false,
+}
+
+/** Plain FUSE at 100 and 200, eFuse at 400 and 600, ext4 at 500 and 500 operations per second. */
+function exampleReport(): Report {
+  const record = RunRecord.inMemory()
+  const rates = { ext4: [500, 500], fuse: [100, 200], efuse: [400, 600] }
+  for (const [system, rounds] of Object.entries(rates)) {
+    record.add({ ...KEY, system, round: -1, counted: { requests: system === 'ext4' ? 0 : 1, serverReads: 0, answered: {} } })
+    rounds.forEach((rate, round) => record.add({ ...KEY, system, round, measured: measured(rate, 1e6 / rate) }))
+  }
+  return summarize(record, ENVIRONMENT, loadSuites(2))
+}
+
+t.test('a record that was cut off goes on; failures are tried again', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'efuse-record-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const path = join(folder, 'record.jsonl')
+  const first = RunRecord.open(path, { rounds: 2 })
+  first.add({ ...KEY, round: 0, measured: measured(1, 1) })
+  first.add({ ...KEY, round: -3, failure: 'wrong data' })
+  t.match(first.failures, [/wrong data/])
+  appendFileSync(path, '{"where":"nat')
+  const second = RunRecord.open(path, { rounds: 2 })
+  t.ok(second.has(KEY, 0))
+  t.notOk(second.has(KEY, 1))
+  t.strictSame(second.failures, [])
+  second.add({ ...KEY, round: 1, measured: measured(2, 1) })
+  const third = RunRecord.open(path, { rounds: 2 })
+  t.strictSame(third.rounds(KEY).map((one) => one?.sides.read?.perSecond), [1, 2])
+  t.equal(third.started.length, 3)
+  t.throws(() => RunRecord.open(path, { rounds: 3 }), /other settings/)
+})
+
+t.test('what fio prints', async (t) => {
+  const direction = { total_ios: 7, iops: 70, bw_bytes: 280, lat_ns: { mean: 5, stddev: 1, percentile: { '50.000000': 4, '99.000000': 9, '99.900000': 11 } } }
+  const idle = { total_ios: 0, iops: 0, bw_bytes: 0, lat_ns: { mean: 0, stddev: 0 } }
+  const job = { error: 0, read: direction, write: idle, usr_cpu: 10, sys_cpu: 30, job_runtime: 100, ctx: 3 }
+  const text = `fio: a warning\n${JSON.stringify({ jobs: [job] }, null, 1)}`
+  const run = parseFio(text)
+  t.strictSame(Object.keys(run.sides), ['read'])
+  t.match(run, { operations: 7, cpuNs: 40e6, switches: 3, sides: { read: { p50Ns: 4, p99Ns: 9, p999Ns: 11, perSecond: 70 } } })
+  t.throws(() => parseFio(text.replace('"error": 0', '"error": 84')), /84/)
+})
+
+t.test('what the kernel\'s histogram says', async (t) => {
+  const text = '# event histogram\n{ connection:         53, opcode:         15 } hitcount:        120\n' +
+    '{ connection:         53, opcode:          3 } hitcount:          4\n\nTotals:\n    Hits: 124\n'
+  t.strictSame(parseHistogram(text), { all: 124, reads: 120 })
+  t.strictSame(parseHistogram(''), { all: 0, reads: 0 })
+})
+
+t.test('a report compares within rounds, and judges by the mission\'s aims', async (t) => {
+  const report = exampleReport()
+  const row = report.rows.find(({ system }) => system === 'efuse')!
+  t.equal(row.perSecond.median, 500)
+  t.strictSame([row.perSecond.min, row.perSecond.max], [400, 600])
+  t.equal(row.toFuse!.perSecond.median, 3.5, 'of 4 and 3')
+  t.equal(row.toExt4!.perSecond.median, 1)
+  t.equal(row.cpuNs, 1500)
+  const [verdict] = report.verdicts
+  t.match(verdict, { system: 'efuse', load: KEY.load, misses: [], cause: null })
+})
+
+t.test('tables say what the JSON says; what misses an aim is named', async (t) => {
+  const report = exampleReport()
+  const text = markdown(report, [], '')
+  t.match(text, '| random-read 4k buffered, reads | eFuse, passthrough | 500 ±20 % |')
+  t.match(text, '| 3.50x | 1.00x |')
+  const [verdict] = report.verdicts
+  const missed = { ...report, verdicts: [{ ...verdict, misses: ['p99'], cause: 'not known yet' }] }
+  t.match(markdown(missed, [], ''), '| p99 | not known yet |')
+})
+
+t.test('pictures are drawn without a browser; the page needs nothing else', async (t) => {
+  const report = exampleReport()
+  const drawn = await draw(plots(report))
+  if (typeof drawn === 'string') return t.fail(drawn)
+  t.strictSame(drawn.map(({ plot }) => plot.name), ['rate', 'throughput', 'latency', 'requests', 'cdf'].map((name) => `native-single-core-${name}`))
+  for (const { svg, png } of drawn) {
+    t.match(svg, /eFuse, passthrough/)
+    t.strictSame([...png.subarray(1, 4)], [...Buffer.from('PNG')])
+  }
+  const page = html(report, drawn)
+  t.equal(page.match(/<svg/g)?.length, drawn.length)
+  t.notMatch(page, /(src|href)="(?!#)|url\((?!#)|@import|<script/)
+})
+
+t.test('docs/results.md is what its JSON says', async (t) => {
+  const path = join(ROOT, 'docs/results/report.json')
+  if (!existsSync(path)) return void t.pass('there is none')
+  const report = JSON.parse(readFileSync(path, 'utf8')) as Report
+  t.equal(readFileSync(join(ROOT, 'docs/results.md'), 'utf8'), markdown(report, plots(report), 'results/pictures', 'png'))
+})
