@@ -14,7 +14,7 @@ import { busyNs, UringSwitch } from './machine.js'
 import type { Counted, Decisions, Key, Measured } from './measured.js'
 import { account, cost } from './process-cost.js'
 import type { RunRecord } from './record.js'
-import { Server } from './server.js'
+import { connectionAt, Server } from './server.js'
 import { orderOfRound } from './statistics.js'
 import type { System, Where } from './systems.js'
 import { ROOT, type Place } from './variants.js'
@@ -193,6 +193,7 @@ function shell(script: string, environment: NodeJS.ProcessEnv, before: readonly 
 
 /** What was there is read, what is written is read back, and both are in the source: by small and large blocks. */
 function verify({ server, source }: Served): void {
+  mustBeMounted(server)
   runFio('verify', { DIR: server.directory, RW: 'read' })
   runFio('verify', { DIR: server.directory, RW: 'write' })
   execFileSync('sync', ['-f', server.directory])
@@ -234,11 +235,17 @@ function runner(load: Load, suite: LoadSuite, setting: Setting): Run {
   }
 }
 
+/** Where a mount has gone, the file system below it would be measured. */
+function mustBeMounted({ connection, directory }: Server): void {
+  if (connection !== null && connectionAt(directory) !== connection) throw new Error('it is not mounted any more')
+}
+
 /** What a tool itself has seen. */
 type Seen = Pick<Measured, 'sides' | 'operations'> & { cpuNs: number | null; switches: number | null }
 
 /** Lets a tool run, and looks at the server and the disk before and after. */
 async function around({ server, source }: Pick<Served, 'server' | 'source'>, tool: () => Promise<Seen>): Promise<Measured> {
+  mustBeMounted(server)
   execFileSync('sync', ['-f', source])
   const look = () => ({
     server: server.pid === null ? null : account(server.pid), busy: busyNs(), disk: diskReads(source), time: performance.now(),
@@ -246,6 +253,7 @@ async function around({ server, source }: Pick<Served, 'server' | 'source'>, too
   const before = look()
   const seen = await tool()
   const after = look()
+  mustBeMounted(server)
   const spent = cost(before.server, after.server)
   const { operations } = seen
   const each = (total: number | null | undefined): number | null => total === null || total === undefined ? null : total / operations

@@ -71,7 +71,8 @@ t.test('a record that was cut off goes on; failures are tried again', async (t) 
 })
 
 t.test('what fio prints', async (t) => {
-  const direction = { total_ios: 7, iops: 70, bw_bytes: 280, lat_ns: { mean: 5, stddev: 1, percentile: { '50.000000': 4, '99.000000': 9, '99.900000': 11 } } }
+  const percentile = { '50.000000': 4, '99.000000': 9, '99.900000': 11 }
+  const direction = { total_ios: 7, iops: 70, bw_bytes: 280, lat_ns: { mean: 5, stddev: 1, percentile } }
   const idle = { total_ios: 0, iops: 0, bw_bytes: 0, lat_ns: { mean: 0, stddev: 0 } }
   const job = { error: 0, read: direction, write: idle, usr_cpu: 10, sys_cpu: 30, job_runtime: 100, ctx: 3 }
   const text = `fio: a warning\n${JSON.stringify({ jobs: [job] }, null, 1)}`
@@ -114,7 +115,8 @@ t.test('pictures are drawn without a browser; the page needs nothing else', asyn
   const report = exampleReport()
   const drawn = await draw(plots(report))
   if (typeof drawn === 'string') return t.fail(drawn)
-  t.strictSame(drawn.map(({ plot }) => plot.name), ['rate', 'throughput', 'latency', 'requests', 'cdf'].map((name) => `native-single-core-${name}`))
+  t.strictSame(drawn.map(({ plot }) => plot.name),
+    ['rate', 'throughput', 'latency', 'requests', 'cdf'].map((name) => `native-single-core-${name}`))
   for (const { svg, png } of drawn) {
     t.match(svg, /eFuse, passthrough/)
     t.strictSame([...png.subarray(1, 4)], [...Buffer.from('PNG')])

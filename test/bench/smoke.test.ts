@@ -32,8 +32,8 @@ interface Outcome {
 
 /** @param until ends it by SIGINT when it has said this */
 function bench(out: string, args: readonly string[], until?: RegExp): Promise<Outcome> {
-  const child = spawn(process.execPath, [join(ROOT, 'efuse.js'), 'bench', '--smoke', '--where', 'native', '--out', out, ...args],
-    { stdio: ['ignore', 'ignore', 'pipe'] })
+  const always = ['bench', '--smoke', '--where', 'native', '--directory', folder, '--out', out]
+  const child = spawn(process.execPath, [join(ROOT, 'efuse.js'), ...always, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
   let stderr = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text
@@ -42,7 +42,7 @@ function bench(out: string, args: readonly string[], until?: RegExp): Promise<Ou
   return new Promise((done) => child.on('close', (status) => done({ status, stderr })))
 }
 
-const benchMounts = (): string[] => mounts().map(({ mountpoint }) => mountpoint).filter((path) => path.includes('/efuse-bench-'))
+const benchMounts = (): string[] => mounts().map(({ mountpoint }) => mountpoint).filter((path) => path.startsWith(folder))
 
 const ARGS = [
   '--suite', 'single-core,metadata,mixes', '--only', 'random-read 4k,stat,untar,webserver', '--systems', 'ext4,efuse-server,efuse',
