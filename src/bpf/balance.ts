@@ -3,6 +3,7 @@
  * Requests spread over a mount's rings by their load: bpf/balance.bpf.c, loaded for one mount of type efuse that is
  * served over io_uring. docs/balance.md tells what the policies do.
  */
+import { randomInt } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import * as native from '../native.js'
 import type { Block } from '../protocol/struct.js'
@@ -53,7 +54,7 @@ const EFUSE_IOC_BACKGROUND = 0xef06
 
 /** Nanoseconds that background requests may wait for those before them. */
 const BACKGROUND_DELAY = 1_000_000
-/** How many there may be: FUSE's own default at least. */
+/** How many there may be at least, where the server has not said it: FUSE's own default. */
 const LEAST_BACKGROUND = 12
 const MOST_BACKGROUND = 1024
 /** How often it is looked which CPUs are there, and how fast rings are, milliseconds. */
@@ -105,6 +106,7 @@ export class Balancer implements Attachment {
     policy: Policy,
     private readonly nr: number,
     private readonly control: number,
+    private readonly leastBackground: number,
   ) {
     this.policy = policy
     this.memory = program.object.map('rings').memory()
@@ -122,8 +124,11 @@ export class Balancer implements Attachment {
       const nodeOf = nodes(nr)
       object.settings('rings').maxEntries = nr
       object.knobs.set({ nr_rings: nr, node_size: nodeSize(nodeOf) })
+      // What another's program has noted on a request must not look like ours.
+      object.globals.set('epoch', randomInt(1, 2 ** 32 - 1))
       const link = program.attach(context.token())
-      const balancer = new Balancer(program, link, policy, nr, context.control)
+      const balancer = new Balancer(
+        program, link, policy, nr, context.control, context.agreement?.maxBackground ?? LEAST_BACKGROUND)
       const { u32 } = balancer.memory
       for (let ring = 0; ring < nr; ring++) {
         u32[ring * RING_WORDS + RingWord.State] = RingState.Asleep
@@ -172,7 +177,7 @@ export class Balancer implements Attachment {
       u32[ring * RING_WORDS + RingWord.Online] = Number(this.nr < possible || online.size === 0 || online.has(ring))
     }
     if (this.policy === 'program') return
-    const context = new Uint8Array(Uint32Array.of(BACKGROUND_DELAY, LEAST_BACKGROUND, MOST_BACKGROUND).buffer)
+    const context = new Uint8Array(Uint32Array.of(BACKGROUND_DELAY, this.leastBackground, MOST_BACKGROUND).buffer)
     const max = this.program.object.program('balance_background').run({ context }).value
     // Not for every little change, and only once something is known.
     const known = Array.from({ length: this.nr }, (_, ring) => u32[ring * RING_WORDS + RingWord.Service]).some((ns) => ns > 0)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 import fc from 'fast-check'
 import t from 'tap'
+import { nodeSize } from '../../src/bpf/balance.js'
+import { parseCpuList } from '../../src/rings/uring.js'
 import { model, POLICIES, simulate, skewed, uniform, VERDICTS, type Setting } from '../../bench/balance-simulator.js'
 
 const MILLISECOND = 1e6
@@ -109,4 +111,18 @@ t.test('whatever the state: a ring that is there and online, if any is', async (
       return true
     },
   ), { numRuns: 500, seed: 20261122 })
+})
+
+t.test('nodes', async (t) => {
+  t.equal(nodeSize([0, 0, 0, 0]), 0, 'one node')
+  t.equal(nodeSize([0, 0, 1, 1]), 2)
+  t.equal(nodeSize([0, 0, 0, 1, 1]), 3, 'the last may be smaller')
+  t.equal(nodeSize([0, 1, 0, 1]), 0, 'nodes whose CPUs do not follow each other')
+  t.equal(nodeSize([0, 1, 1, 1]), 0, 'nodes of different size')
+})
+
+t.test('lists of CPUs', async (t) => {
+  t.strictSame(parseCpuList('0-3,8,10-11\n'), [0, 1, 2, 3, 8, 10, 11])
+  t.strictSame(parseCpuList('0\n'), [0])
+  t.strictSame(parseCpuList('\n'), [])
 })

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { simulate, skewed } from '../../../bench/balance-simulator.js'
 import { POLICIES, type BalanceReport } from '../../../src/bpf/balance.js'
+import { HookProgram } from '../../../src/bpf/hooks.js'
+import { bundledObject } from '../../../src/bpf/libbpf.js'
 import { findServer } from '../../../src/mount/control.js'
 import type { AttachmentReport } from '../../../src/mount/hooks.js'
 import { moduleFree, OBJECTS, sh, sleep, until } from './hooks-support.js'
@@ -210,6 +212,16 @@ await t.test('fewer rings than CPUs', { skip: cpus < 3 && 'two CPUs' }, async (t
   turn(1)
   t.ok((await requests(last, 100)).ok, 'one that comes later shares')
   t.ok((await readAhead(last)).ok)
+})
+
+await t.test('large machines: the verifier takes it with as many rings', async (t) => {
+  for (const rings of [2, 64, 256, 1024]) {
+    const program = await HookProgram.open(bundledObject('balance'), { variable: 'adaptive' })
+    program.object.settings('rings').maxEntries = rings
+    program.object.knobs.set({ nr_rings: rings, node_size: rings / 2 })
+    t.doesNotThrow(() => program.object.load(), `${rings} rings`)
+    program.close()
+  }
 })
 
 await t.test('without the accelerator, and without rings', async (t) => {
