@@ -54,10 +54,10 @@ t.test('TypeScript knows the same hooks and ioctls', async (t) => {
     .matchAll(/#define (EFUSE_IOC_\w+)\s+_IO([RW]?)\(EFUSE_IOC_MAGIC, (\d+)(?:, (.*?))?\)/g)]
     .map(([, name, direction, number, type]) =>
       [name, ({ R: 2, W: 1 }[direction] ?? 0) * 2 ** 30 + ((type ? sizes[type] : 0) << 16) + 0xef00 + Number(number)]))
-  t.equal(Object.keys(numbers).length, 4)
-  for (const file of ['src/mount/hooks.ts', 'test/kernel/guest/hooks-support.ts']) {
+  t.equal(Object.keys(numbers).length, 6)
+  for (const file of ['src/mount/hooks.ts', 'src/bpf/balance.ts', 'test/kernel/guest/hooks-support.ts']) {
     const used = [...text(file).matchAll(/const (EFUSE_IOC_\w+) = (0x\w+)/g)]
-    t.ok(used.length >= 3)
+    t.ok(used.length >= 1)
     for (const [, name, value] of used) t.equal(Number(value), numbers[name], `${file}: ${name}`)
   }
 })
