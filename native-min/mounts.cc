@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Mounting, and the sockets over which fusermount3 hands its descriptor.
+// Mounting, watching what is mounted, and the sockets over which fusermount3 hands its descriptor.
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <string>
@@ -65,6 +66,13 @@ int MountSetAttr(Thread& t) {
   return SetAttributes(t.Int(1), {t.Unsigned(2), t.Unsigned(3), 0, 0}, t.Int(4) != 0);
 }
 
+int FanotifyInit(Thread& t) { return Result(syscall(SYS_fanotify_init, t.Unsigned(1), t.Unsigned(2))); }
+
+int FanotifyMark(Thread& t) {
+  // Without a path it is the descriptor's own file that is marked.
+  return Result(syscall(SYS_fanotify_mark, t.Int(1), t.Unsigned(2), uint64_t{t.Unsigned(3)}, t.Int(4), nullptr));
+}
+
 int SocketPair(Thread& t) {
   int fds[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) return -errno;
@@ -98,6 +106,8 @@ int ReceiveFd(Thread& t) {
 constexpr Call kCalls[] = {
     {"makePrivate", Invoke<MakePrivate>},
     {"mountSetAttr", Invoke<MountSetAttr>},
+    {"fanotifyInit", Invoke<FanotifyInit>},
+    {"fanotifyMark", Invoke<FanotifyMark>},
     {"socketPair", Invoke<SocketPair>},
     {"receiveFd", Invoke<ReceiveFd>},
 };

@@ -104,7 +104,7 @@ type RegisterCallName =
   | 'truncate' | 'ftruncate' | 'pread' | 'pwrite' | 'lseek' | 'fallocate' | 'copyFileRange' | 'getdents64'
   | 'fsync' | 'fdatasync' | 'syncfs' | 'fstatfs'
   | 'getxattr' | 'listxattr' | 'setxattr' | 'removexattr' | 'flock' | 'fcntlLock'
-  | 'makePrivate' | 'mountSetAttr' | 'receiveFd' | 'socketPair'
+  | 'makePrivate' | 'mountSetAttr' | 'fanotifyInit' | 'fanotifyMark' | 'receiveFd' | 'socketPair'
   | 'bpf' | 'bpfClose' | 'bpfDuplicate' | 'bpfReplace' | 'bpfPlaceholder' | 'perfEventOpen'
   | 'bpfMapOpen' | 'bpfMapClose' | 'bpfMapElement'
   | 'uringSetup' | 'uringEnter' | 'uringRegisterRing' | 'uringRegisterFile' | 'uringPlaceBuffers'
@@ -1183,6 +1183,33 @@ export function makePrivate(fd: number, recursive: boolean): number {
   registers[1] = fd
   registers[2] = recursive ? 1 : 0
   addon.makePrivate()
+  return registers[RESULT]
+}
+
+/**
+ * A group that is told of changes by `read`; needs CAP_SYS_ADMIN for marks on whole file systems. fanotify_init(2)
+ *
+ * @param flags FAN_CLOEXEC and so on, of linux/fanotify.h. @param eventFlags O_... of descriptors that events bring
+ * @returns a descriptor or -errno
+ */
+export function fanotifyInit(flags: number, eventFlags: number): number {
+  registers[1] = flags
+  registers[2] = eventFlags
+  addon.fanotifyInit()
+  return registers[RESULT]
+}
+
+/**
+ * Marks the file behind a descriptor, or its mount or file system. fanotify_mark(2)
+ *
+ * @param flags FAN_MARK_.... @param mask FAN_... events, the lower 32 bits. @param fd not an O_PATH one
+ */
+export function fanotifyMark(group: number, flags: number, mask: number, fd: number): number {
+  registers[1] = group
+  registers[2] = flags
+  registers[3] = mask
+  registers[4] = fd
+  addon.fanotifyMark()
   return registers[RESULT]
 }
 
