@@ -92,6 +92,8 @@ export function buildObjects({ force = false } = {}) {
       } catch (error) {
         failures.push(error.message)
         delete stamps[name]
+        // What an earlier source has made must not be taken for this one's.
+        rmSync(made, { force: true })
       }
     }
     mkdirSync(output, { recursive: true })

@@ -121,6 +121,8 @@ async function registryOf(sources: MetricsSources): Promise<Registry> {
     })
   counter('efuse_requests_total', 'Requests that the server answered or, where no answer is due, took.',
     ['operation'], (of) => perOperation(of, 'count'))
+  counter('efuse_kernel_answers_total', 'Requests that programs in the kernel answered: the server never saw them.',
+    ['operation'], ({ report }) => Object.entries(report.kernel.answered).map(([operation, { count }]) => [{ operation }, count]))
   counter('efuse_request_errors_total', 'Requests that the server answered with an error.',
     ['operation'], (of) => perOperation(of, 'errors'))
   counter('efuse_received_bytes_total', 'Data that came with requests.',
