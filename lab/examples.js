@@ -24,7 +24,7 @@ for name in ${NAMES.join(' ')}; do
 done`
 
 /** The version of a package that the root has. */
-function installed(path, name) {
+export function installed(path, name) {
   const status = readFileSync(join(path, 'var/lib/dpkg/status'), 'utf8')
   return new RegExp(`^Package: ${name}\\n(?:.+\\n)*?Version: (\\S+)`, 'm').exec(status)[1]
 }
