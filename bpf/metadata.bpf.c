@@ -103,6 +103,12 @@ const volatile _Bool passthrough = 1;
 /* Data that the kernel has cached of a file stay when it is opened. */
 const volatile _Bool keep_data = 0;
 
+/*
+ * Opening a directory says nothing, not even the first time: what is read of it then is kept. If the server were asked,
+ * the kernel would not keep it, as few servers say that it may.
+ */
+const volatile _Bool opendir_unasked = 0;
+
 /* What is answered. */
 const volatile _Bool answer_lookup = 1;
 const volatile _Bool answer_getattr = 1;
@@ -220,11 +226,16 @@ static __always_inline _Bool stands_at_all(const struct md_head *head, __u64 beg
 	return !timed || head->expires > now;
 }
 
-/* One facet changes: step 1 begins, -1 ends, 0 is all there is of it. */
-static __noinline int touch(__u64 facet, int step)
+/*
+ * One facet changes: step 1 begins, -1 ends, 0 is all there is of it.
+ *
+ * Returns: the tick of it; 0: somebody else has changed it since that time
+ */
+static __noinline __u64 touch(__u64 facet, int step, __u64 since)
 {
 	__u32 index = facet & generations_mask;
 	struct md_generation *generation = bpf_map_lookup_elem(&generations, &index);
+	__u64 tick = 0, before, last = 0;
 	int tries;
 
 	if (!generation)
@@ -233,9 +244,11 @@ static __noinline int touch(__u64 facet, int step)
 		__sync_fetch_and_add(&generation->under_way, 1);
 	/* Somebody else's later tick must not be overwritten with our earlier one: then another is taken. */
 	for (tries = 0; tries < 8; tries++) {
-		__u64 tick = __sync_fetch_and_add(&clock, 1) + 1;
-
-		if (__sync_lock_test_and_set(&generation->changed, tick) < tick)
+		tick = __sync_fetch_and_add(&clock, 1) + 1;
+		before = __sync_lock_test_and_set(&generation->changed, tick);
+		if (before > last)
+			last = before;
+		if (before < tick)
 			break;
 	}
 	/* Never seen; what shares the place is not answered any more. */
@@ -243,25 +256,25 @@ static __noinline int touch(__u64 facet, int step)
 		__sync_fetch_and_add(&generation->under_way, 1);
 	if (step < 0)
 		__sync_fetch_and_add(&generation->under_way, -1);
-	return 0;
+	return last <= since ? tick : 0;
 }
 
-static __noinline int touch_node(__u64 nodeid, __u32 facet, int step)
+static __noinline __u64 touch_node(__u64 nodeid, __u32 facet, int step, __u64 since)
 {
-	return touch(md_facet_hash(seed, nodeid, facet), step);
+	return touch(md_facet_hash(seed, nodeid, facet), step, since);
 }
 
 /* A name is as many words, zero behind its end. */
 #define NAME_WORDS (MD_NAME / 8)
 
-static __noinline int touch_name(struct efuse_ctx *ctx, __u64 nodeid, __u32 which, int step)
+static __noinline __u64 touch_name(struct efuse_ctx *ctx, __u64 nodeid, __u32 which, int step, __u64 since)
 {
 	__u64 name[NAME_WORDS] = {};
 
 	/* longer ones are not kept */
 	if (bpf_efuse_name(ctx, which, name, sizeof(name)) <= 0)
 		return 0;
-	return touch(md_name_hash(seed, nodeid, name, NAME_WORDS), step);
+	return touch(md_name_hash(seed, nodeid, name, NAME_WORDS), step, since);
 }
 
 /* What stays with a request. */
@@ -274,14 +287,18 @@ struct mark {
 	__u64 changes;
 };
 
-/* Notes what a request changes. */
-static __always_inline void change(struct efuse_ctx *ctx, __u32 changes, int step)
+/*
+ * Notes what a request changes.
+ *
+ * Returns: the tick of its first name; 0: somebody else has changed that since
+ */
+static __always_inline __u64 change(struct efuse_ctx *ctx, __u32 changes, int step, __u64 since)
 {
-	__u64 nodeid = ctx->nodeid, other = nodeid;
+	__u64 nodeid = ctx->nodeid, other = nodeid, named = 0;
 
 	if (changes & MD_ALL) {
 		WORD(not_before) = __sync_fetch_and_add(&clock, 1) + 1;
-		return;
+		return 0;
 	}
 	if (changes & (MD_NAME_2 | MD_OTHER_ATTR)) {
 		/* RENAME: the new directory; LINK: the inode; COPY_FILE_RANGE: where to */
@@ -290,34 +307,35 @@ static __always_inline void change(struct efuse_ctx *ctx, __u32 changes, int ste
 		bpf_efuse_arg(ctx, 0, offset, &other, sizeof(other));
 	}
 	if (changes & MD_NODE_ATTR)
-		touch_node(nodeid, MD_ATTR, step);
+		touch_node(nodeid, MD_ATTR, step, 0);
 	if (changes & MD_NODE_ATIME && exact_atime && step <= 0)
-		touch_node(nodeid, MD_ATTR, 0);
+		touch_node(nodeid, MD_ATTR, 0, 0);
 	if (changes & MD_NODE_RIGHTS)
-		touch_node(nodeid, MD_RIGHTS, step);
+		touch_node(nodeid, MD_RIGHTS, step, 0);
 	if (changes & MD_NODE_LIST)
-		touch_node(nodeid, MD_LIST, step);
+		touch_node(nodeid, MD_LIST, step, 0);
 	if (changes & MD_NODE_SELF)
-		touch_node(nodeid, MD_SELF, step);
+		touch_node(nodeid, MD_SELF, step, 0);
 	if (changes & MD_NAME_1)
-		touch_name(ctx, nodeid, 0, step);
+		named = touch_name(ctx, nodeid, 0, step, since);
 	if (changes & MD_OTHER_ATTR)
-		touch_node(other, MD_ATTR, step);
+		touch_node(other, MD_ATTR, step, 0);
 	if (changes & MD_NAME_2) {
-		touch_name(ctx, other, 1, step);
-		touch_node(other, MD_ATTR, step);
-		touch_node(other, MD_LIST, step);
+		touch_name(ctx, other, 1, step, 0);
+		touch_node(other, MD_ATTR, step, 0);
+		touch_node(other, MD_LIST, step, 0);
 	}
 	if (changes & MD_TARGETS) {
 		if (ctx->target) {
-			touch_node(ctx->target, MD_ATTR, step);
-			touch_node(ctx->target, MD_LIST, step);
+			touch_node(ctx->target, MD_ATTR, step, 0);
+			touch_node(ctx->target, MD_LIST, step, 0);
 		}
 		if (ctx->target2) {
-			touch_node(ctx->target2, MD_ATTR, step);
-			touch_node(ctx->target2, MD_LIST, step);
+			touch_node(ctx->target2, MD_ATTR, step, 0);
+			touch_node(ctx->target2, MD_LIST, step, 0);
 		}
 	}
+	return named;
 }
 
 /* Reads: */
@@ -723,7 +741,7 @@ SEC("struct_ops/opendir")
 int EFUSE_HOOK(metadata_opendir)
 {
 	__u64 now = current_time(), who;
-	struct md_open known;
+	struct md_open known = {};
 	__u32 flags = 0;
 	_Bool found;
 
@@ -731,12 +749,13 @@ int EFUSE_HOOK(metadata_opendir)
 		return EFUSE_PASS;
 	who = caller(ctx);
 	found = recall_open(ctx, who, now, &known);
-	if (!found || !(known.head.flags & OPEN_KNOWN) || !stands_at_all(&known.head, known.head.began, now))
+	if (found && known.head.flags & OPEN_KNOWN && stands_at_all(&known.head, known.head.began, now))
+		flags = known.flags;
+	else if (!opendir_unasked)
 		return EFUSE_PASS;
-	flags = known.flags;
 	if (other_life != MD_SERVER && !(flags & FOPEN_DIRECT_IO)) {
 		flags |= FOPEN_CACHE_DIR;
-		if (known.listed && known.listed_began >= WORD(not_before) &&
+		if (found && known.listed && known.listed_began >= WORD(not_before) &&
 		    (!timed || known.listed_expires > now) &&
 		    stands(md_facet_hash(seed, ctx->nodeid, MD_LIST), known.listed_began))
 			flags |= FOPEN_KEEP_CACHE;
@@ -1074,6 +1093,13 @@ static __noinline int learn_open(struct efuse_ctx *ctx, const struct mark *mark,
 		fill_head(&record->head, nodeid, who, mark->began, expires, 0);
 	}
 	if (listing) {
+		/*
+		 * Of several who read it at a time, the kernel keeps what the first one got: what is there is as old as that,
+		 * for as long as it holds.
+		 */
+		if (record->listed && (!timed || record->listed_expires > mark->begun) &&
+		    stands(md_facet_hash(seed, nodeid, MD_LIST), record->listed_began))
+			goto done;
 		record->listed = 1;
 		record->listed_began = mark->began;
 		record->listed_expires = expires;
@@ -1081,6 +1107,7 @@ static __noinline int learn_open(struct efuse_ctx *ctx, const struct mark *mark,
 		fill_head(&record->head, nodeid, who, mark->began, expires, OPEN_KNOWN);
 		record->flags = out.open_flags;
 	}
+done:
 	WRITE_DONE(record);
 	kept(ctx);
 	return 0;
@@ -1098,16 +1125,133 @@ static __always_inline __u32 changes_of(struct efuse_ctx *ctx)
 	return changes;
 }
 
-/* What a request has made, or found: it may be an inode that has another name already. */
-static __noinline int child_changes(struct efuse_ctx *ctx)
+/*
+ * The answer to a request that made, or removed, the first name: it says what that means from `named` on, the tick of
+ * the request's own end. Nobody else may have changed it, or the directory, since the request began.
+ */
+static __always_inline void learn_named(struct efuse_ctx *ctx, const struct mark *mark, __u64 named, __u64 expires,
+					const struct fuse_entry_out *out)
 {
-	/* struct fuse_entry_out begins with it */
-	__u64 nodeid;
+	__u64 name[NAME_WORDS] = {};
 
-	if (bpf_efuse_reply_first(ctx, &nodeid, sizeof(nodeid)) < 0)
-		bpf_efuse_reply_copy(ctx, 0, &nodeid, sizeof(nodeid));
-	touch_node(nodeid, MD_ATTR, 0);
-	touch_node(nodeid, MD_RIGHTS, 0);
+	if (!named || !stands(md_facet_hash(seed, ctx->nodeid, MD_SELF), mark->began) ||
+	    (by_caller && !stands(md_facet_hash(seed, ctx->nodeid, MD_RIGHTS), mark->began)) ||
+	    mark->began < WORD(not_before) || bpf_efuse_name(ctx, 0, name, sizeof(name)) <= 0)
+		return;
+	if (learn_entry(ctx->nodeid, caller(ctx), named, expires, name, out->nodeid, out->generation, out->entry_valid,
+			out->entry_valid_nsec))
+		kept(ctx);
+}
+
+/* What a request has made, or found: it may be an inode that has another name already. */
+static __noinline int learn_child(struct efuse_ctx *ctx, const struct mark *mark, __u64 named)
+{
+	struct attributes about = {};
+	struct fuse_entry_out out = {};
+	__u64 tick;
+
+	if (bpf_efuse_reply_first(ctx, &out, sizeof(out)) < 0)
+		bpf_efuse_reply_copy(ctx, 0, &out, sizeof(out));
+	tick = touch_node(out.nodeid, MD_ATTR, 0, mark->began);
+	touch_node(out.nodeid, MD_RIGHTS, 0, 0);
+	if (!WORD(keeping) || ctx->background || !out.nodeid || out.attr.flags)
+		return 0;
+	learn_named(ctx, mark, named, md_expires(entry_life, mark->begun, out.entry_valid, out.entry_valid_nsec), &out);
+	if (!tick || mark->began < WORD(not_before) || changes_unseen(ctx, out.nodeid, out.attr.mode))
+		return 0;
+	about.valid = out.attr_valid;
+	about.valid_nsec = out.attr_valid_nsec;
+	learn_attr(out.nodeid, caller(ctx), tick,
+		   md_expires(attr_life, mark->begun, about.valid, about.valid_nsec), (__u64 *)&out.attr, &about);
+	return 0;
+}
+
+/* A name that is gone: where it was renamed from, nothing was exchanged, left behind, or the same as the new one. */
+static __noinline int learn_gone(struct efuse_ctx *ctx, const struct mark *mark, __u64 named)
+{
+	struct fuse_entry_out none = {};
+	__u32 flags = 0;
+
+	if (ctx->opcode == FUSE_RENAME2)
+		bpf_efuse_arg(ctx, 0, 8, &flags, sizeof(flags));
+	if (flags & ~1U || ((ctx->opcode == FUSE_RENAME || ctx->opcode == FUSE_RENAME2) && ctx->target2))
+		return 0;
+	learn_named(ctx, mark, named, md_expires(negative_life, mark->begun, 0, 0), &none);
+	return 0;
+}
+
+/* How READDIRPLUS tells of a name: struct fuse_direntplus, before the name itself. */
+struct listed {
+	struct fuse_entry_out entry;
+	__u64 ino;
+	__u64 off;
+	__u32 namelen;
+	__u32 type;
+};
+
+struct listing {
+	struct efuse_ctx *ctx;
+	__u64 nodeid;
+	__u64 who;
+	__u64 began;
+	__u64 begun;
+	__u32 offset;
+	__u32 learned;
+};
+
+/* More than a server gives at once. */
+#define MOST_LISTED 8192
+
+static long learn_listed(__u32 number, struct listing *listing)
+{
+	struct efuse_ctx *ctx = listing->ctx;
+	struct attributes about = {};
+	__u64 name[NAME_WORDS] = {}, expires;
+	struct listed it;
+	__u32 at, length;
+
+	if (bpf_efuse_reply_copy(ctx, listing->offset, &it, sizeof(it)) != sizeof(it))
+		return 1;
+	at = listing->offset + sizeof(it);
+	length = it.namelen;
+	listing->offset = at + ((length + 7) & ~7U);
+	if (!length || length > 4096)
+		return 1;
+	/* "." and "..", and what the server tells no more of, have none */
+	if (!it.entry.nodeid || it.entry.attr.flags || length > MD_NAME)
+		return 0;
+	if (bpf_efuse_reply_copy(ctx, at, name, length) != length || is_dots(name))
+		return 0;
+	expires = md_expires(entry_life, listing->begun, it.entry.entry_valid, it.entry.entry_valid_nsec);
+	if (learn_entry(listing->nodeid, listing->who, listing->began, expires, name, it.entry.nodeid,
+			it.entry.generation, it.entry.entry_valid, it.entry.entry_valid_nsec))
+		listing->learned++;
+	if (changes_unseen(ctx, it.entry.nodeid, it.entry.attr.mode))
+		return 0;
+	about.valid = it.entry.attr_valid;
+	about.valid_nsec = it.entry.attr_valid_nsec;
+	expires = md_expires(attr_life, listing->begun, about.valid, about.valid_nsec);
+	learn_attr(it.entry.nodeid, listing->who, listing->began, expires, (__u64 *)&it.entry.attr, &about);
+	return 0;
+}
+
+/* READDIRPLUS: all names of a directory, with their attributes. */
+static __noinline int learn_listing(struct efuse_ctx *ctx, const struct mark *mark)
+{
+	struct listing listing = {
+		.ctx = ctx,
+		.nodeid = ctx->nodeid,
+		.who = caller(ctx),
+		.began = mark->began,
+		.begun = mark->begun,
+	};
+	struct md_counts *count = counts_of(ctx->opcode);
+
+	if (ctx->error)
+		return 0;
+	bpf_loop(MOST_LISTED, learn_listed, &listing, 0);
+	if (count)
+		count->kept += listing.learned;
 	return 0;
 }
 
@@ -1122,10 +1266,10 @@ int EFUSE_HOOK(metadata_begin)
 		count->passed++;
 	/* FORGETs and notifications have no answer */
 	if (!mark || ctx->opcode >= EFUSE_NOTIFY) {
-		change(ctx, changes, 0);
+		change(ctx, changes, 0, 0);
 		return 0;
 	}
-	change(ctx, changes, 1);
+	change(ctx, changes, 1, 0);
 	mark->epoch = epoch;
 	mark->changes = changes;
 	mark->begun = current_time();
@@ -1139,21 +1283,28 @@ int EFUSE_HOOK(metadata_reply)
 	struct mark *given = (struct mark *)bpf_efuse_scratch(ctx, sizeof(*given));
 	struct mark mark;
 	__u32 changes;
+	__u64 named;
 
 	if (!given)
 		return 0;
 	mark = *given;
 	if (mark.epoch != epoch) {
 		/* its beginning was not seen */
-		change(ctx, changes_of(ctx), 0);
+		change(ctx, changes_of(ctx), 0, 0);
 		return 0;
 	}
 	/* in case that the same memory is used for another request */
 	given->epoch = 0;
 	changes = mark.changes;
-	change(ctx, changes, -1);
+	named = change(ctx, changes, -1, mark.began);
+	/*
+	 * The inode has gone behind the mount's back. The VFS then looks its name up anew, and must not be told the same
+	 * again: without attributes it isn't.
+	 */
+	if (ctx->error == -ESTALE)
+		change(ctx, MD_NODE_ATTR | MD_NODE_RIGHTS | MD_NODE_LIST | MD_NODE_SELF, 0, 0);
 	if (changes & MD_CHILD && !ctx->error)
-		return child_changes(ctx);
+		return learn_child(ctx, &mark, named);
 	if (!WORD(keeping) || ctx->background)
 		return 0;
 	switch (ctx->opcode) {
@@ -1177,6 +1328,15 @@ int EFUSE_HOOK(metadata_reply)
 	case FUSE_READDIRPLUS:
 		if (!ctx->offset)
 			learn_open(ctx, &mark, 1);
+		if (ctx->opcode == FUSE_READDIRPLUS)
+			learn_listing(ctx, &mark);
+		break;
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		if (!ctx->error)
+			learn_gone(ctx, &mark, named);
 		break;
 	case FUSE_GETATTR:
 		if (!ctx->error)
@@ -1219,15 +1379,15 @@ int metadata_command(struct md_command *command)
 		name[word] = command->name[word];
 	switch (command->code) {
 	case MD_COMMAND_INODE:
-		touch_node(nodeid, MD_ATTR, 0);
-		touch_node(nodeid, MD_RIGHTS, 0);
-		touch_node(nodeid, MD_LIST, 0);
-		touch_node(nodeid, MD_SELF, 0);
+		touch_node(nodeid, MD_ATTR, 0, 0);
+		touch_node(nodeid, MD_RIGHTS, 0, 0);
+		touch_node(nodeid, MD_LIST, 0, 0);
+		touch_node(nodeid, MD_SELF, 0, 0);
 		return 0;
 	case MD_COMMAND_ENTRY:
-		touch(md_name_hash(seed, nodeid, name, NAME_WORDS), 0);
-		touch_node(nodeid, MD_ATTR, 0);
-		touch_node(nodeid, MD_LIST, 0);
+		touch(md_name_hash(seed, nodeid, name, NAME_WORDS), 0, 0);
+		touch_node(nodeid, MD_ATTR, 0, 0);
+		touch_node(nodeid, MD_LIST, 0, 0);
 		return 0;
 	case MD_COMMAND_ALL:
 		WORD(not_before) = __sync_fetch_and_add(&clock, 1) + 1;

@@ -5,7 +5,9 @@
  * Each says here how it is loaded for a mount. Which of them are, and what becomes of one that can't be, is decided
  * in src/mount/accelerate.ts.
  */
+import type { Notifier } from '../fs/filesystem.js'
 import type { MountOptions } from '../mount/options.js'
+import type { SourceWatch } from '../mount/source-watch.js'
 import { FuseInitFlag } from '../protocol/constants.js'
 import type { Agreement } from '../protocol/init.js'
 import type { DataOptions } from './data-cache.js'
@@ -32,6 +34,10 @@ export interface AcceleratorContext {
   readonly rings?: number
   /** Whether the server opens files so that their reads and writes meet the hooks; where that is known. */
   readonly hooked?: boolean
+  /** Changes made behind the mount's back, if they are watched; the mount closes it. */
+  readonly watch?: Pick<SourceWatch, 'start'>
+  /** Reaches the kernel's own caches. */
+  readonly notify?: Notifier
   /** What was said of the metadata accelerator. */
   readonly metadata?: MetadataOptions
   /** What was said of the data accelerator. */

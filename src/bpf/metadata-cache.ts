@@ -9,6 +9,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import { FuseInitFlag } from '../protocol/constants.js'
+import type { Notifier } from '../fs/filesystem.js'
+import type { SourceChanges } from '../mount/source-watch.js'
 import type { AcceleratorContext, Attachment } from './accelerators.js'
 import { HookProgram } from './hooks.js'
 import { bundledObject } from './libbpf.js'
@@ -20,6 +22,11 @@ import type { Codec } from './codec.js'
 export type Coherence =
   /** Anybody: answers end with the server's time-outs. */
   | 'shared'
+  /**
+   * Anybody, and we are told (src/mount/source-watch.ts): answers end then, or after a minute, for what is not told.
+   * For StackFS alone; needs CAP_SYS_ADMIN.
+   */
+  | 'watched'
   /** Nobody but through this mount: answers don't end, unless something that goes through the mount changes them. */
   | 'exclusive'
 
@@ -33,6 +40,8 @@ export type MetadataOperation = (typeof METADATA_OPERATIONS)[number]
 export interface MetadataOptions {
   /** Default: `shared`. */
   coherence?: Coherence
+  /** With `watched`: the folder that StackFS serves. The command line knows it. */
+  source?: string
   /**
    * Room: so many names, inodes' attributes, extended attributes (present or absent), links, rights and opened files
    * are remembered, rounded up to four times a power of two. The memory is taken at once: `metadataMemory` tells.
@@ -50,14 +59,14 @@ export interface MetadataOptions {
   negativeLife?: Life
   /** Of all that the protocol has no time-outs for. */
   otherLife?: Life
-  /** What is answered. By default all but flushes, and opens only where the server is eFuse's own. */
+  /** What is answered. By default all but flushes; opens only where the server is eFuse's own, those of files unless shared. */
   operations?: { readonly [name in MetadataOperation]?: boolean }
   /**
    * Whether times of access must be right: then an inode that was read is asked for again (default: yes). Otherwise
    * they may lag behind as long as nothing else of it changes.
    */
   exactAccessTimes?: boolean
-  /** Files that are opened without the server keep the data that the kernel has cached of them (default: if exclusive). */
+  /** Files that are opened without the server keep the data that the kernel has cached of them (default: unless shared). */
   keepData?: boolean
   /**
    * Whether the server's answers may depend on who asks: then each is remembered for callers with the same rights only.
@@ -109,6 +118,12 @@ export interface MetadataCounts {
   /** Answers of the server that were kept. */
   kept: number
 }
+
+/** Seconds that answers live where changes are watched, for the sake of those that can't be. */
+const WATCHED_LIFE = 60
+
+/** Of these at most so many. */
+const MOST_UNTOLD = 4096
 
 const WAYS = 4
 const FOREVER = 0xffffffffffffffffn
@@ -167,14 +182,14 @@ function life(given: Life): bigint {
 }
 
 function lives(context: AcceleratorContext, options: MetadataOptions): Record<'attr' | 'entry' | 'negative' | 'other', bigint> {
-  const exclusive = options.coherence === 'exclusive'
+  const long: Life | null = options.coherence === 'exclusive' ? 'forever' : options.coherence === 'watched' ? WATCHED_LIFE : null
   // A server of ours gives these times itself with its answers; those of names that don't exist, and of all that the
   // protocol has no time-outs for, are to be no longer.
   const own: Life = context.server === 'program' ? 'server' : context.options.attrTimeout ?? 1
-  const other = exclusive ? 'forever' : own === 0 ? 'server' : own
+  const other = long ?? (own === 0 ? 'server' : own)
   return {
-    attr: life(options.attrLife ?? (exclusive ? 'forever' : 'server')),
-    entry: life(options.entryLife ?? (exclusive ? 'forever' : 'server')),
+    attr: life(options.attrLife ?? long ?? 'server'),
+    entry: life(options.entryLife ?? long ?? 'server'),
     negative: life(options.negativeLife ?? other),
     other: life(options.otherLife ?? other),
   }
@@ -197,18 +212,31 @@ function differsByCaller(context: AcceleratorContext, given: boolean | undefined
   return !ours || (context.options.defaultPermissions === false && agreed(context, 'FUSE_POSIX_ACL') !== true)
 }
 
+/** Are changes that don't come through the mount told, or none? */
+function notShared({ coherence = 'shared' }: MetadataOptions): boolean {
+  return coherence !== 'shared'
+}
+
 function operations(context: AcceleratorContext, options: MetadataOptions): Record<MetadataOperation, boolean> {
   const own = context.server === 'stackfs' || context.server === 'memfs'
   return {
-    lookup: true, getattr: true, access: true, getxattr: true, readlink: true, open: own, opendir: own, flush: false,
+    lookup: true, getattr: true, access: true, getxattr: true, readlink: true,
+    // In shared mode data are asked for anew after each open, and then the server has to open the file anyway: too late
+    // to look its name up again, if it has been replaced.
+    open: own && notShared(options), opendir: own, flush: false,
     ...options.operations,
   }
 }
+
+type Notify = Pick<Notifier, 'invalInode' | 'invalEntry'>
 
 /** A mount's metadata in the kernel. */
 export class MetadataCache implements Attachment {
   private closed = false
   private readonly settling: NodeJS.Timeout | null = null
+  /** Changes that the kernel's own caches have not been told of yet. */
+  private readonly untold = new Map<string, () => Promise<void>>()
+  private telling = false
   private readonly counters_: BpfMap<number, CountsValue[]>
   private readonly codec: Codec<any>
 
@@ -218,9 +246,12 @@ export class MetadataCache implements Attachment {
     /** Bytes of kernel memory. */
     readonly memory: number,
     settle: number,
+    watch: AcceleratorContext['watch'],
+    notify: Notify | null,
   ) {
     this.counters_ = program.object.map('counts', { wide: 'number' })
     this.codec = program.object.type('md_command')
+    watch?.start((changes) => this.changedBehind(changes, notify))
     if (settle <= 0) {
       this.keep()
     } else {
@@ -241,6 +272,9 @@ export class MetadataCache implements Attachment {
   static async load(context: AcceleratorContext, options: MetadataOptions = {}): Promise<MetadataCache> {
     const room = sizes(options)
     const living = lives(context, options)
+    if (options.coherence === 'watched' && context.watch === undefined) {
+      throw new TypeError('coherence: watched needs the source that is to be watched')
+    }
     const program = await HookProgram.open(bundledObject('metadata'), { name: 'metadata' })
     const { object } = program
     try {
@@ -262,11 +296,14 @@ export class MetadataCache implements Attachment {
         by_caller: differsByCaller(context, options.perCaller),
         exact_atime: options.exactAccessTimes ?? true,
         passthrough: agreed(context, 'FUSE_PASSTHROUGH') ?? true,
-        keep_data: options.keepData ?? options.coherence === 'exclusive',
+        // Where others change the source, a directory that has gone is to be missed when it is opened.
+        opendir_unasked: notShared(options) && !differsByCaller(context, options.perCaller),
+        keep_data: options.keepData ?? notShared(options),
       })
       for (const [name, on] of Object.entries(operations(context, options))) object.knobs.set(`answer_${name}`, on)
       const link = program.attach(context.token())
-      return new MetadataCache(program, link, metadataMemory(options), options.settle ?? 1)
+      return new MetadataCache(program, link, metadataMemory(options), options.settle ?? 1,
+        context.watch, context.notify ?? null)
     } catch (error) {
       program.close()
       throw error
@@ -360,6 +397,36 @@ export class MetadataCache implements Attachment {
       if (all) taken++
     }
     return taken
+  }
+
+  /**
+   * What others have changed in the source. The kernel's own caches are told afterwards, one by one: what they ask for
+   * then is not answered with what was before.
+   */
+  private changedBehind({ all, nodeids, names }: SourceChanges, notify: Notify | null): void {
+    if (all) this.invalidateAll()
+    for (const nodeid of nodeids) this.invalidate(nodeid)
+    for (const { parent, name } of names) this.invalidateEntry(parent, name)
+    if (notify === null) return
+    // Who is behind has each thing to tell once. What finds no room ends with the kernel's time-outs.
+    for (const nodeid of nodeids) {
+      if (this.untold.size < MOST_UNTOLD) this.untold.set(`${nodeid}`, () => notify.invalInode(nodeid, 0, 0))
+    }
+    for (const { parent, name } of names) {
+      if (this.untold.size < MOST_UNTOLD) this.untold.set(`${parent}/${name.toString('latin1')}`, () => notify.invalEntry(parent, name))
+    }
+    if (!this.telling) void this.tell()
+  }
+
+  private async tell(): Promise<void> {
+    this.telling = true
+    for (const [key, send] of this.untold) {
+      this.untold.delete(key)
+      // ENOENT: the kernel does not know it.
+      await send().catch(() => {})
+      if (this.closed) break
+    }
+    this.telling = false
   }
 
   private command(command: Record<string, unknown>): number {

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseDataOptions, type DataOptions } from '../bpf/data-cache.js'
+import type { Coherence } from '../bpf/metadata-cache.js'
 import { checkWishes, parseAccel } from '../mount/accelerate.js'
 import type { FileSystemSource } from '../mount/filesystems.js'
 import { kernelTypeOf } from '../mount/kernel-type.js'
@@ -91,7 +92,7 @@ function demand(args: MountArguments): void {
   if (wishes === null) throw new WrongUsage(`--accel ${args.accel}: it is auto, off, or any of metadata,data,balance`)
   dataOptions(args)
   checkWishes(wishes, kernelTypeOf(args))
-  if (args.coherence === 'watched') throw new Failure('--coherence watched is not available: use --coherence shared')
+  if (args.coherence === 'watched' && args.fs !== 'stackfs') throw new WrongUsage('--coherence watched: it is for --fs stackfs')
   if (args.metrics !== undefined && parseMetricsAddress(args.metrics) === null) {
     throw new WrongUsage(`--metrics ${args.metrics}: it is PORT or HOST:PORT`)
   }
@@ -125,7 +126,7 @@ async function run(
     demandPassthrough: args.passthrough === 'on',
     accelerate: parseAccel(args.accel)!,
     data: dataOptions(args),
-    coherence: args.coherence as 'shared' | 'exclusive',
+    coherence: args.coherence as Coherence,
     metrics: args.metrics === undefined ? undefined : parseMetricsAddress(args.metrics)!,
     log: (message) => process.stderr.write(`efuse: ${message}\n`),
   })

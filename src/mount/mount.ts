@@ -14,6 +14,7 @@ import { requestsIn, type ServerLoad } from './load.js'
 import { MountError } from './mountpoint.js'
 import { parseOptions, type MountOptions } from './options.js'
 import { Serving } from './serving.js'
+import { watchOf, type SourceWatch } from './source-watch.js'
 import { accelReport, kernelReport, operationReports, type MountReport } from './report.js'
 import type { UnmountOptions } from './unmount.js'
 
@@ -79,8 +80,12 @@ export async function mount(
 ): Promise<Mount> {
   const parsed: InProcessOptions = typeof options === 'string' ? parseOptions(options) : options
   checkWishes(wishesOf(parsed.accelerate), kernelTypeOf(parsed))
-  const attachment = await attach(mountpoint, 'efuse', parsed)
-  const mounted = new InProcessMount(fileSystem, attachment, parsed)
+  const watch = watchOf(metadataOptionsOf(parsed.accelerate))
+  const attachment = await attach(mountpoint, 'efuse', parsed).catch((error) => {
+    watch?.close()
+    throw error
+  })
+  const mounted = new InProcessMount(fileSystem, attachment, parsed, watch)
   await mounted.begin()
   return mounted
 }
@@ -101,6 +106,7 @@ class InProcessMount implements Mount {
     fileSystem: FileSystem,
     private readonly attachment: Attachment,
     private readonly options: InProcessOptions,
+    private readonly watch: SourceWatch | undefined,
   ) {
     this.mountpoint = attachment.mountpoint
     this.closed = new Promise((resolve) => { this.resolveClosed = resolve })
@@ -148,6 +154,7 @@ class InProcessMount implements Mount {
     this.accelerators = await Accelerators.load(wishesOf(this.options.accelerate), this.hooks, {
       options: this.options, agreement: this.serving.dispatcher.negotiation.agree(), server: 'embedded', uring: false,
       metadata: metadataOptionsOf(this.options.accelerate), data: dataOptionsOf(this.options.accelerate),
+      watch: this.watch, notify: this.notify,
     })
   }
 
@@ -186,6 +193,7 @@ class InProcessMount implements Mount {
     await this.attachment.detach({ lazy: true }).catch(() => {})
     this.attachment.release()
     this.accelerators?.close()
+    this.watch?.close()
     this.hooks?.close()
     await this.control?.close()
     this.resolveClosed(end === 'unmounted' ? 'unmounted' : 'aborted')

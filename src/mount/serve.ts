@@ -14,6 +14,7 @@ import type { DataOptions } from '../bpf/data-cache.js'
 import type { Coherence } from '../bpf/metadata-cache.js'
 import type { Monitor } from '../bpf/monitor.js'
 import { OperationCounters } from '../fs/counters.js'
+import { NotifierOver } from '../fs/notifier.js'
 import * as native from '../native.js'
 import { FUSE_DEV_IOC_CLONE } from '../protocol/constants.js'
 import { Negotiation, type Agreement } from '../protocol/init.js'
@@ -33,6 +34,8 @@ import { Metrics, type MetricsAddress } from './metrics.js'
 import { MountError } from './mountpoint.js'
 import type { MountOptions } from './options.js'
 import { accelReport, kernelReport, operationReports, type MountReport } from './report.js'
+import { notificationSender } from './serving.js'
+import { watchOf, type SourceWatch } from './source-watch.js'
 import { WorkerStates, type FromWorker, type Rings, type ToWorker, type WorkerSetup } from './worker-protocol.js'
 
 export interface ServeOptions {
@@ -121,6 +124,7 @@ class Supervisor implements Served {
   private metrics: Metrics | null = null
   private monitor: Monitor | null = null
   private hooks: Hooks | null = null
+  private watch: SourceWatch | undefined
   private accelerators: Accelerators | null = null
   private agreement: Agreement | null = null
   private shared = false
@@ -148,6 +152,9 @@ class Supervisor implements Served {
     try {
       checkWishes(options.accelerate, kernelTypeOf(options.options))
       // The file system opens its source before anything is mounted: it may lie under the mountpoint.
+      if (options.accelerate.metadata !== 'off' && options.fileSystem.kind === 'stackfs') {
+        this.watch = watchOf({ coherence: options.coherence, source: options.fileSystem.shared.options.source })
+      }
       const first = this.start(0)
       const loaded = await this.first(first, 'loaded', 'the file system has not been made')
       this.shared = loaded.shared
@@ -195,6 +202,7 @@ class Supervisor implements Served {
       options, agreement: this.agreement, server: fileSystem.kind, uring: this.overUring, rings: this.queues,
       metadata: { coherence: this.options.coherence }, data: this.options.data,
       hooked: passthrough === false ? undefined : typeof passthrough === 'string',
+      watch: this.watch, notify: new NotifierOver(notificationSender(fd)),
     })
   }
 
@@ -456,6 +464,7 @@ class Supervisor implements Served {
     this.metrics?.close()
     this.monitor?.close()
     this.accelerators?.close()
+    this.watch?.close()
     this.hooks?.close()
     // A thread that hangs in the kernel is left to the exit of the process, which knows a last resort.
     if (this.members.size === 0) this.forgetExit()

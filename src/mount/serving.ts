@@ -129,7 +129,7 @@ const NEVER_WAITS: ReadonlySet<number> = new Set([
  * waiting for a page or a directory that waits for this server's answer. One at a time: the pool is
  * small, and the file system's own I/O, which those answers may need, uses it too.
  */
-function notificationSender(fd: number): (bytes: Uint8Array) => Promise<void> {
+export function notificationSender(fd: number): (bytes: Uint8Array) => Promise<void> {
   let last: Promise<void> = Promise.resolve()
   return (bytes) => {
     const code = new DataView(bytes.buffer, bytes.byteOffset).getInt32(4, true)

@@ -10,8 +10,11 @@
  * `started` after: what it sees must be a version in between, and none older than what anybody has seen.
  *
  * BEHIND percent of the changes are made in SOURCE, behind the mount's back; if any are, all of names and sizes. These
- * may be missed for BOUND milliseconds.
- * Prints how many operations of each kind there were; exits with 1 and a line for each wrong answer, up to ten.
+ * may be missed for BOUND milliseconds, and for as long as a look takes: a time-out counts from the answer on, and what
+ * is answered was so at some time after it was asked for. So that this allows for delays of the machine and not of a
+ * cache, it is the longest of those looks at the object that were under way since the change.
+ * Prints how many operations of each kind there were, and the longest look; exits with 1 and a line for each wrong
+ * answer, up to ten.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -35,17 +38,27 @@ static const char *const kinds[] = { "size", "mtime", "mode", "nlink", "name", "
 #define OBJECTS (KINDS * EACH)
 #define LINKS 7
 #define REMEMBERED 1024
+#define LOOKS 256
+
+struct look {
+	/* nanoseconds; `end` 0: under way */
+	atomic_ullong begin, end;
+};
 
 struct object {
 	atomic_int busy;
 	atomic_uint started, done, seen;
 	/* when each version was done, nanoseconds; 0: through the mount */
 	atomic_ullong when[REMEMBERED];
+	/* the last ones */
+	struct look looks[LOOKS];
+	atomic_uint looked;
 };
 
 struct shared {
 	struct object objects[OBJECTS];
 	atomic_uint wrong, reads[KINDS], writes[KINDS];
+	atomic_ullong longest;
 };
 
 static struct shared *shared;
@@ -320,6 +333,24 @@ static void look(int object, struct sight *sight)
 	}
 }
 
+/* How long the longest look took, or has been taking, of those that had not ended at that time. */
+static unsigned long long longest_look(struct object *object, unsigned long long since, unsigned long long now)
+{
+	unsigned long long longest = 0;
+
+	for (int i = 0; i < LOOKS; i++) {
+		unsigned long long begin = atomic_load(&object->looks[i].begin), end = atomic_load(&object->looks[i].end);
+
+		if (!begin || (end && end < since))
+			continue;
+		if (!end)
+			end = now;
+		if (end > begin && end - begin > longest)
+			longest = end - begin;
+	}
+	return longest;
+}
+
 /* The oldest version that may still be seen now. */
 static unsigned int oldest(struct object *object)
 {
@@ -336,7 +367,7 @@ static unsigned int oldest(struct object *object)
 	for (passed = 0; version > 0 && passed < REMEMBERED / 2; version--, passed++) {
 		unsigned long long when = atomic_load(&object->when[version % REMEMBERED]);
 
-		if (when + bound <= now)
+		if (when + bound <= now && when + bound + longest_look(object, when, now) <= now)
 			return version;
 	}
 	return 0;
@@ -372,10 +403,28 @@ static void read_once(int number)
 {
 	struct object *object = &shared->objects[number];
 	unsigned int from, to, version, seen;
+	unsigned long long begin, took;
 	struct sight sight;
+	struct look *look_at;
 
-	from = oldest(object);
-	look(number, &sight);
+	look_at = &object->looks[atomic_fetch_add(&object->looked, 1) % LOOKS];
+	/*
+	 * An inode that has gone behind the mount's back is ESTALE. Then the VFS looks the name up anew, once: if the next one
+	 * goes as well meanwhile, its caller is told.
+	 */
+	do {
+		from = oldest(object);
+		version = atomic_load(&object->done);
+		begin = nanoseconds();
+		atomic_store(&look_at->end, 0);
+		atomic_store(&look_at->begin, begin);
+		look(number, &sight);
+		atomic_store(&look_at->end, nanoseconds());
+	} while (behind && sight.error == ESTALE && atomic_load(&object->started) != version);
+	took = atomic_load(&look_at->end) - begin;
+	for (unsigned long long longest = atomic_load(&shared->longest); longest < took;)
+		if (atomic_compare_exchange_weak(&shared->longest, &longest, took))
+			break;
 	to = atomic_load(&object->started);
 	atomic_fetch_add(&shared->reads[number / EACH], 1);
 	for (version = from; version <= to; version++) {
@@ -431,6 +480,7 @@ int main(int argc, char **argv)
 		printf("%s: %u reads, %u writes\n", kinds[kind], shared->reads[kind], shared->writes[kind]);
 		total += shared->reads[kind] + shared->writes[kind];
 	}
-	printf("total %lu operations, %u wrong\n", total, shared->wrong);
+	printf("total %lu operations, the longest look took %llu ms, %u wrong\n", total,
+	       (unsigned long long)shared->longest / 1000000, shared->wrong);
 	return shared->wrong || failed ? 1 : 0;
 }

@@ -4,24 +4,29 @@
  * this process's.
  */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { metadataMemory, type MetadataOptions } from '../../../src/bpf/metadata-cache.js'
 import { MemFS, mount, StackFS, type FileSystem, type InProcessOptions, type Mount } from '../../../src/index.js'
+import { efuse, place } from '../../mount/support.js'
 import type { EntryReply, LookupRequest } from '../../../src/index.js'
 
 t.setTimeout(0)
 
 const { values } = parseArgs({
-  options: { operations: { type: 'string', default: '20000' }, part: { type: 'string', default: 'answers' } },
+  options: {
+    operations: { type: 'string', default: '20000' }, part: { type: 'string', default: 'answers' },
+    only: { type: 'string', default: '' },
+  },
 })
 const OPERATIONS = Number(values.operations)
+const ONLY = new RegExp(values.only)
 
-/** A test of one part: `answers`, or `coherence`. */
+/** A test of one part: `answers`, or `coherence`; with --only, if that fits its name. */
 async function test(part: string, name: string, body: (t: Test) => Promise<void>): Promise<void> {
-  if (part === values.part) await t.test(name, body)
+  if (part === values.part && ONLY.test(name)) await t.test(name, body)
 }
 
 const run = promisify(execFile)
@@ -52,6 +57,7 @@ interface Fixture {
 
 /** All time-outs are 0: whatever is not asked of the server was answered by the programs. */
 const NO_TIMEOUTS: InProcessOptions = { type: 'efuse', entryTimeout: 0, attrTimeout: 0, negativeTimeout: 0 }
+const ONE_SECOND: InProcessOptions = { entryTimeout: 1, attrTimeout: 1, negativeTimeout: 1 }
 
 for (const program of ['check', 'changes']) {
   const made = await sh(`gcc -O1 -o /tmp/metadata-${program} test/kernel/guest/metadata-${program}.c`)
@@ -68,7 +74,7 @@ async function fixture(
   mkdirSync(source)
   await sh(`chmod 755 ${folder}`)
   const mounted = await mount(serve(source), at, {
-    ...NO_TIMEOUTS, allowOther: true, ...options, accelerate: { metadata: { settle: 0, ...metadata } },
+    ...NO_TIMEOUTS, allowOther: true, accelerate: { metadata: { settle: 0, source, ...metadata } }, ...options,
   })
   t.teardown(() => mounted.unmount({ lazy: true }).catch(() => {}))
   return { mounted, at, source }
@@ -226,37 +232,105 @@ await test('answers', 'the server tells what it knows', async (t) => {
   t.equal((await sh(`ls -l ${f.at}/file | cut -d ' ' -f 5`)).output.trim(), '5')
 })
 
+/** Room for four. */
+const SMALL: MetadataOptions = { entries: 4, attributes: 4, xattrs: 4, links: 4, rights: 4, opens: 4 }
+
+await test('answers', 'the command line: watched, and what stat and metrics tell', async (t) => {
+  const { source, mountpoint } = place(t)
+  const port = 9417
+  const mounted = await efuse('mount', source, mountpoint, '--type', 'efuse', '--accel', 'metadata', '--coherence', 'watched',
+    '--passthrough', 'off', '--metrics', String(port))
+  t.equal(mounted.status, 0, mounted.stderr)
+  await sh(`echo text > ${source}/file; for time in 1 2 3; do stat ${mountpoint}/file; stat ${mountpoint}/absent; sleep 1.1; done`)
+  const report = JSON.parse((await efuse('stat', mountpoint, '--json')).stdout)
+  t.equal(report.accel, 'metadata')
+  const answered = Number(report.kernel.answered.FUSE_LOOKUP?.count ?? 0)
+  t.ok(answered > 1, `stat --json: ${answered} look-ups were answered in the kernel`)
+  await sh('ip link set lo up')
+  const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  const counted = /^efuse_kernel_answers_total\{operation="FUSE_LOOKUP"\} (\d+)$/m.exec(metrics)?.[1]
+  t.ok(Number(counted) >= answered, `metrics: ${counted}`)
+  await sh(`echo longer text > ${source}/file; echo > ${source}/absent`)
+  let seen = ''
+  for (let tries = 0; tries < 300 && seen !== '12 1'; tries++) {
+    seen = (await sh(`cd ${mountpoint}; echo $(stat -c %s file absent)`)).output.trim()
+  }
+  t.equal(seen, '12 1', 'what others do in the source is seen')
+  t.equal((await sh(`cat ${mountpoint}/file`)).output, 'longer text\n', 'its data, too')
+  t.equal((await efuse('umount', mountpoint)).status, 0)
+})
+
 async function coherent(t: Test, f: Fixture, what: string, { behind = 0, bound = 0, operations = OPERATIONS } = {}): Promise<void> {
   const { ok, output } = await sh(`/tmp/metadata-check ${f.at} ${f.source} 6 ${operations} ${Date.now() % 100000} ${behind} ${bound}`)
   t.ok(ok, `${what}: ${output}`)
   t.comment(output.trim().split('\n').at(-1)!, JSON.stringify(f.mounted.metadata?.counts() ?? {}))
 }
 
-await test('coherence', 'random operations of several processes: nothing stale', async (t) => {
-  await t.test('exclusive', async (t) => {
-    const f = await fixture(t, EXCLUSIVE)
-    await coherent(t, f, 'no time-outs')
-    t.ok(hits(f, 'FUSE_LOOKUP') > OPERATIONS / 10, `${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
-  })
-  await t.test('exclusive, with the kernel\'s own caches', async (t) => {
-    await coherent(t, await fixture(t, EXCLUSIVE, { entryTimeout: 1, attrTimeout: 1, negativeTimeout: 1 }), 'time-outs of 1 s')
-  })
-  await t.test('maps that thrash', async (t) => {
-    const f = await fixture(t, { ...EXCLUSIVE, entries: 4, attributes: 4, xattrs: 4, links: 4, rights: 4, opens: 4 })
-    await coherent(t, f, 'room for four')
-    t.ok(f.mounted.metadata!.memory < 64 << 10, `${f.mounted.metadata!.memory} bytes`)
-  })
-  await t.test('passthrough: the kernel writes files itself', async (t) => {
-    await coherent(t, await fixture(t, EXCLUSIVE, {}, (source) => new StackFS({ source })), 'passthrough')
-  })
-  await t.test('writeback cache', async (t) => {
-    await coherent(t, await fixture(t, EXCLUSIVE, { writebackCache: true }), 'writeback')
-  })
-  await t.test('shared: changes behind the mount are seen within a second', async (t) => {
-    const f = await fixture(t, { ...EXCLUSIVE, coherence: 'shared' },
-      { entryTimeout: 1, attrTimeout: 1, negativeTimeout: 1 })
-    await coherent(t, f, 'shared', { behind: 50, bound: 1200 })
-  })
+await test('coherence', 'exclusive', async (t) => {
+  const f = await fixture(t, EXCLUSIVE)
+  await coherent(t, f, 'no time-outs')
+  t.ok(hits(f, 'FUSE_LOOKUP') > OPERATIONS / 10, `${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
+})
+
+await test('coherence', 'exclusive, with the kernel\'s own caches', async (t) => {
+  await coherent(t, await fixture(t, EXCLUSIVE, ONE_SECOND), 'time-outs of 1 s')
+})
+
+await test('coherence', 'exclusive, maps that thrash', async (t) => {
+  const f = await fixture(t, { ...EXCLUSIVE, ...SMALL })
+  await coherent(t, f, 'room for four')
+  t.ok(f.mounted.metadata!.memory < 64 << 10, `${f.mounted.metadata!.memory} bytes`)
+})
+
+await test('coherence', 'exclusive, passthrough: the kernel writes files itself', async (t) => {
+  await coherent(t, await fixture(t, EXCLUSIVE, {}, (source) => new StackFS({ source })), 'passthrough')
+})
+
+await test('coherence', 'exclusive, writeback cache', async (t) => {
+  await coherent(t, await fixture(t, EXCLUSIVE, { writebackCache: true }), 'writeback')
+})
+
+/** Beside the second: a tick of the kernel's clock in each of the two caches. */
+const SHARED = { behind: 50, bound: 1020 }
+
+await test('coherence', 'shared: what happens behind the mount is seen within a second', async (t) => {
+  const f = await fixture(t, { ...EXCLUSIVE, coherence: 'shared', operations: { opendir: true } }, ONE_SECOND)
+  await coherent(t, f, 'shared', SHARED)
+  t.ok(hits(f, 'FUSE_LOOKUP') > OPERATIONS / 100, `${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
+})
+
+await test('coherence', 'shared, maps that thrash', async (t) => {
+  const metadata: MetadataOptions = { ...EXCLUSIVE, ...SMALL, coherence: 'shared', operations: { opendir: true } }
+  await coherent(t, await fixture(t, metadata, ONE_SECOND), 'room for four', SHARED)
+})
+
+await test('coherence', 'watched: what happens behind the mount is seen when fanotify tells', async (t) => {
+  for (const [what, options, bound] of [['no time-outs', {}, 500], ['the kernel\'s own caches beside', ONE_SECOND, 1520]] as const) {
+    const f = await fixture(t, { ...EXCLUSIVE, coherence: 'watched' }, options)
+    await coherent(t, f, `watched, ${what}`, { behind: 50, bound })
+    t.ok(hits(f, 'FUSE_LOOKUP') > OPERATIONS / 100, `${what}: ${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
+    await f.mounted.unmount()
+  }
+})
+
+await test('coherence', 'watched: how long it takes', async (t) => {
+  const f = await fixture(t, { ...EXCLUSIVE, coherence: 'watched' })
+  writeFileSync(`${f.source}/file`, '')
+  // What this process does is not told: it is the server's.
+  const { ok, output } = await sh(`for size in $(seq 51); do
+      stat -c %s ${f.at}/file > /dev/null; printf x >> ${f.source}/file; begin=$EPOCHREALTIME; tries=0
+      while [ $(stat -c %s ${f.at}/file) != $size ] && [ $((tries += 1)) -lt 500 ]; do :; done
+      end=$EPOCHREALTIME; echo $((\${end/./} - \${begin/./})) $tries
+    done`)
+  t.ok(ok, output)
+  const waited = output.trim().split('\n').map((line) => line.split(' ').map(Number))
+  const delays = waited.map(([microseconds]) => microseconds / 1000).sort((a, b) => a - b)
+  t.comment(`seen after ${delays[25]} ms, half of ${delays.length}; at most ${delays.at(-1)} ms; a look takes a part of that`)
+  t.ok(waited.length === 51 && waited.every(([, tries]) => tries < 500), 'each is seen long before the minute is over')
+})
+
+await test('coherence', 'what the checker says of the same without programs', async (t) => {
+  await coherent(t, await fixture(t, {}, { ...ONE_SECOND, accelerate: 'off' }), 'not accelerated', SHARED)
 })
 
 await test('coherence', 'attached and detached all the time', async (t) => {
