@@ -45,6 +45,8 @@ interface Metric {
   name: string
   /** With its unit. */
   axis: string
+  /** Of numbers on the axis, as d3 has it. */
+  format?: string
   of(row: Row): { value: number; min: number; max: number } | null
 }
 
@@ -55,7 +57,7 @@ const RATE: Metric = { name: 'rate', axis: 'operations per second', of: (row) =>
 const THROUGHPUT: Metric = { name: 'throughput', axis: 'MiB per second', of: (row) => scaled(row.bytesPerSecond, MIB) }
 const TIME: Metric = { name: 'time', axis: 'milliseconds', of: (row) => scaled(row.p50Ns, 1e6) }
 const REQUESTS: Metric = {
-  name: 'requests', axis: 'requests to user space per operation',
+  name: 'requests', format: '~g', axis: 'requests to user space per operation',
   of: ({ requests }) => requests === null ? null : { value: requests, min: requests, max: requests },
 }
 
@@ -134,7 +136,7 @@ function bars(report: Report, rows: readonly Row[], metric: Metric): TopLevelSpe
     height: { step: 17 },
     layer: [
       { mark: { type: 'bar', height: { band: 0.75 } }, encoding: {
-        y, x: { field: 'value', type: 'quantitative', title: metric.axis, axis: { format: '~s', tickCount: 4 } },
+        y, x: { field: 'value', type: 'quantitative', title: metric.axis, axis: { format: metric.format ?? '~s', tickCount: 4 } },
         color: { field: 'system', type: 'nominal', legend: null, scale: look(report, rows, 0) },
       } },
       { mark: { type: 'rule', strokeWidth: 3.5, color: '#ffffff' },
