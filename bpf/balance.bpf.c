@@ -13,6 +13,7 @@
 #include <linux/fuse.h>
 #include <bpf/bpf_helpers.h>
 #include "efuse.h"
+#define balance_each(at, nr) bpf_for(at, 0, nr)
 #include "balance_policy.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -197,7 +198,7 @@ int balance_background(struct balance_question *question)
 	__u64 service = 0;
 	__u32 n, measured = 0;
 
-	for (n = 0; n < nr_rings && n < BALANCE_MAX_RINGS; n++) {
+	bpf_for(n, 0, nr_rings) {
 		const struct balance_ring *ring = get(&rings, n);
 
 		if (ring && ring->service) {

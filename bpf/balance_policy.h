@@ -99,6 +99,14 @@ struct balance_choice {
 	__u32 verdict;
 };
 
+/*
+ * Goes through all rings. A BPF program has a loop of its own (bpf_for): the verifier would follow this one round by round,
+ * and give up at some tens of rings.
+ */
+#ifndef balance_each
+#define balance_each(at, nr) for ((at) = 0; (at) < (nr) && (at) < BALANCE_MAX_RINGS; (at)++)
+#endif
+
 #define balance_inline static inline __attribute__((always_inline, unused))
 
 /* Nanoseconds until this ring would have served one more request of a caller on that CPU. */
@@ -171,8 +179,9 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 			return (struct balance_choice){ at, at == cpu ? BALANCE_STAYED : BALANCE_SPREAD };
 		break;
 	case BALANCE_LEAST_LOADED:
-		for (at = 0; at < nr && at < BALANCE_MAX_RINGS; at++)
+		balance_each(at, nr) {
 			balance_consider(&best, at);
+		}
 		break;
 	default:
 		/* a synchronous request moves only when much waits: its own CPU is about to be free */
@@ -196,8 +205,11 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 	}
 	if (best.cost == ~0U) {
 		/* nothing that was looked at is online: any that is */
-		for (at = 0; at < nr && at < BALANCE_MAX_RINGS && best.cost == ~0U; at++)
+		balance_each(at, nr) {
 			balance_consider(&best, at);
+			if (best.cost != ~0U)
+				break;
+		}
 		if (best.cost == ~0U)
 			return (struct balance_choice){ cpu, BALANCE_NO_RING };
 	}

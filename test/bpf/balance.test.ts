@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 import fc from 'fast-check'
 import t from 'tap'
+import { BpfObject } from '../../src/bpf/index.js'
+import { RING_WORDS, RingWord } from '../../src/bpf/ring-states.js'
 import { nodeSize } from '../../src/bpf/balance.js'
 import { parseCpuList } from '../../src/rings/uring.js'
+import { objectPath, unavailable } from './objects.js'
 import { model, POLICIES, simulate, skewed, uniform, VERDICTS, type Setting } from '../../bench/balance-simulator.js'
 
 const MILLISECOND = 1e6
@@ -125,4 +128,39 @@ t.test('lists of CPUs', async (t) => {
   t.strictSame(parseCpuList('0-3,8,10-11\n'), [0, 1, 2, 3, 8, 10, 11])
   t.strictSame(parseCpuList('0\n'), [0])
   t.strictSame(parseCpuList('\n'), [])
+})
+
+t.test('policies choose in the kernel as in the simulator, on machines of any size', { skip: unavailable() }, async (t) => {
+  for (const rings of [2, 4, 64, 256, 1024]) {
+    using object = await BpfObject.open(objectPath('balance_policy'))
+    object.settings('rings').maxEntries = rings
+    object.knobs.set({ nr_rings: rings })
+    t.doesNotThrow(() => object.load(), `${rings} rings`)
+    const { u32 } = object.map('rings').memory()
+    let random = 1
+    const next = (below: number): number => (random = (Math.imul(random, 1103515245) + 12345) >>> 0, (random >>> 8) % below)
+    for (const [number, policy] of POLICIES.entries()) {
+      reset(number, rings)
+      const wrong: string[] = []
+      for (let ring = 0; ring < rings; ring++) {
+        const [online, state] = [Number(next(5) > 0), next(3)]
+        u32.fill(0, ring * RING_WORDS, (ring + 1) * RING_WORDS)
+        u32[ring * RING_WORDS + RingWord.Online] = online
+        u32[ring * RING_WORDS + RingWord.State] = state
+        model.set_online(ring, online)
+        model.set_state(ring, state)
+      }
+      const program = object.program(policy.replace('-', '_'))
+      for (let turn = 0; turn < 200; turn++) {
+        const request = Uint32Array.of(next(rings), next(2), next(rings + 1), next(2 ** 24) * 256 + next(256), turn)
+        const kernel = program.run({ context: new Uint8Array(request.buffer) }).value
+        const [cpu, background, previous, drawn] = request
+        const simulated = model.choose(cpu, background, previous, drawn, turn)
+        if (kernel !== simulated) wrong.push(`${[...request].join(' ')}: ${kernel.toString(16)}, not ${simulated.toString(16)}`)
+        // The model has counted what it gave.
+        u32[(simulated & 0xffff) * RING_WORDS + RingWord.Given] = model.depth(simulated & 0xffff)
+      }
+      t.strictSame(wrong, [], `${policy}, ${rings} rings: 200 choices`)
+    }
+  }
 })
