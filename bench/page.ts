@@ -21,6 +21,9 @@ const PLACES: { [where in Where]: string } = {
   lab: 'In the lab, in instruction-time',
 }
 
+/** Others may use so much of the CPUs, and the figures are still those of what was measured. */
+const BUSY = 0.05
+
 function number(value: number): string {
   if (value === 0) return '0'
   const size = Math.abs(value)
@@ -60,7 +63,10 @@ function verdictTable(report: Report, verdicts: readonly Verdict[]): Table {
 
 function parts(report: Report, pictures: readonly Plot[]): Part[] {
   const { environment: { machine: host, settings, versions, started, lab, moduleHere }, foreignShare } = report
+  const busy = foreignShare !== null && foreignShare.median > BUSY
   const found: Part[] = [
+    ...(busy ? [{ text: `**These figures are not final**: the machine was busy with other work, which took ` +
+      `${(foreignShare.median * 100).toFixed(0)} % of its CPU time. Look at each spread first; do not quote ratios.` }] : []),
     { heading: 'Where and how', level: 2 },
     { list: [
       `${host.cpu}, ${host.cpus} CPUs, ${number(host.memoryBytes / 2 ** 30)} GiB; Linux ${host.kernel}; Node ${host.node}; ` +
@@ -151,6 +157,7 @@ svg{max-width:100%;height:auto}summary{cursor:pointer;font-weight:600;margin:.5e
 
 const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll(/`([^`]*)`/g, '<code>$1</code>')
+    .replaceAll(/\*\*([^*]*)\*\*/g, '<b>$1</b>')
 
 /** One page that names nothing outside itself. */
 export function html(report: Report, pictures: readonly Drawn[]): string {

@@ -255,7 +255,7 @@ export async function draw(all: readonly Plot[]): Promise<Drawn[] | string> {
     const view = new vega.View(vega.parse(vegaLite.compile(plot.spec).spec), { renderer: 'none' })
     const svg = await view.toSVG()
     view.finalize()
-    const png = new Resvg(svg, { fitTo: { mode: 'zoom', value: 1.5 }, font: { defaultFontFamily: 'DejaVu Sans' } }).render().asPng()
+    const png = new Resvg(svg, { font: { defaultFontFamily: 'DejaVu Sans' } }).render().asPng()
     drawn.push({ plot, svg, png })
   }
   return drawn

@@ -109,6 +109,7 @@ t.test('tables say what the JSON says; what misses an aim is named', async (t) =
   const [verdict] = report.verdicts
   const missed = { ...report, verdicts: [{ ...verdict, misses: ['p99'], cause: 'not known yet' }] }
   t.match(markdown(missed, [], ''), '| p99 | not known yet |')
+  t.match(text, /not final.*10 % of its CPU time/, 'others were busy')
 })
 
 t.test('pictures are drawn without a browser; the page needs nothing else', async (t) => {
