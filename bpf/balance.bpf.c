@@ -185,27 +185,16 @@ POLICY(least_loaded, BALANCE_LEAST_LOADED);
 POLICY(adaptive, BALANCE_ADAPTIVE);
 
 struct balance_question {
-	/* nanoseconds, and limits of the answer */
+	/* nanoseconds: what requests take in rings; what they may wait in the background; and limits of the answer */
+	__u32 service;
 	__u32 delay;
 	__u32 least;
 	__u32 most;
 };
 
-/* How many background requests are good, by what the rings have taken lately. The server asks now and then. */
+/* How many background requests are good. The server asks now and then. */
 SEC("syscall")
 int balance_background(struct balance_question *question)
 {
-	__u64 service = 0;
-	__u32 n, measured = 0;
-
-	bpf_for(n, 0, nr_rings) {
-		const struct balance_ring *ring = get(&rings, n);
-
-		if (ring && ring->service) {
-			service += ring->service;
-			measured++;
-		}
-	}
-	return balance_max_background(nr_rings, measured ? service / measured : 0, question->delay, question->least,
-				      question->most);
+	return balance_max_background(nr_rings, question->service, question->delay, question->least, question->most);
 }

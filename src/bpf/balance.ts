@@ -177,12 +177,14 @@ export class Balancer implements Attachment {
       u32[ring * RING_WORDS + RingWord.Online] = Number(this.nr < possible || online.size === 0 || online.has(ring))
     }
     if (this.policy === 'program') return
-    const context = new Uint8Array(Uint32Array.of(BACKGROUND_DELAY, this.leastBackground, MOST_BACKGROUND).buffer)
-    const max = this.program.object.program('balance_background').run({ context }).value
-    // Not for every little change, and only once something is known.
-    const known = Array.from({ length: this.nr }, (_, ring) => u32[ring * RING_WORDS + RingWord.Service]).some((ns) => ns > 0)
+    const known = Array.from({ length: this.nr }, (_, ring) => u32[ring * RING_WORDS + RingWord.Service]).filter((ns) => ns > 0)
+    if (known.length === 0) return
+    const service = known.reduce((sum, ns) => sum + ns, 0) / known.length
+    const question = Uint32Array.of(service, BACKGROUND_DELAY, this.leastBackground, MOST_BACKGROUND)
+    const max = this.program.object.program('balance_background').run({ context: new Uint8Array(question.buffer) }).value
+    // Not for every little change.
     const now = this.maxBackground
-    if (!known || (now !== null && Math.abs(max - now) * 8 < now)) return
+    if (now !== null && Math.abs(max - now) * 8 < now) return
     if (native.ioctlValue(this.control, EFUSE_IOC_BACKGROUND, max) === 0) this.maxBackground = max
   }
 
