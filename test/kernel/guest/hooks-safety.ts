@@ -67,7 +67,9 @@ await t.test('who may attach', async (t) => {
   const f = await fixture(t)
   const other = await fixture(t)
   const nobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups']
-  t.equal((await owner(nobody, 'efuse_pass', f.token())).said, 'EPERM', 'a token without the right to load programs is worth nothing')
+  // ESRCH where the kernel lets everybody load something, but not see a module's types: so the debug kernel.
+  t.match((await owner(nobody, 'efuse_pass', f.token())).said, /^(EPERM|ESRCH)$/,
+    'a token without the right to load programs is worth nothing')
   const attached = await attach('efuse_pass', other.token())
   t.ok(holders(other.control).every(Boolean))
   t.notOk(holders(f.control).some(Boolean), "one mount's token is of no use for another")
