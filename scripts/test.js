@@ -107,8 +107,6 @@ const parts = {
     },
   },
 }
-/** Run only when they are asked for by name: `kernel` until all of it has been seen to pass in the time that CI has. */
-const separate = ['kernel']
 
 mkdirSync(join(root, '.tap'), { recursive: true })
 const log = createWriteStream(join(root, '.tap/test.log'))
@@ -220,7 +218,7 @@ async function runPart(name) {
   await Promise.all(Array.from({ length: jobs }, worker))
 }
 
-const wanted = positionals.length > 0 ? positionals : Object.keys(parts).filter((name) => !separate.includes(name))
+const wanted = positionals.length > 0 ? positionals : Object.keys(parts)
 for (const name of wanted) {
   if (!(name in parts)) {
     console.error(`no such part: ${name}; there are ${Object.keys(parts).join(', ')}`)

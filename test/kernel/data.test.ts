@@ -13,4 +13,4 @@ const program = 'node dist/test/kernel/guest/data.js'
 await testInGuest(t, {
   answers: `${program} --part answers`,
   coherence: `${program} --part coherence --operations ${operations}`,
-}, { seconds: share === 'full' ? 14_400 : 900, cpus: 4 })
+}, { seconds: share === 'full' ? 14_400 : 1500, cpus: 4 })

@@ -128,5 +128,5 @@ await compilePrograms()
 if (share === 'full') await runEverything()
 else {
   const programs = some.map(([mode, name, { command }]) => [`${name}, ${mode}`, MODES[mode](command)])
-  await testInGuest(t, Object.fromEntries(programs), { seconds: kernel === 'debug' ? 7200 : 900 })
+  await testInGuest(t, Object.fromEntries(programs), { seconds: kernel === 'debug' ? 7200 : 1500 })
 }
