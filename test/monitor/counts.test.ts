@@ -4,6 +4,7 @@
  * and whatever becomes of requests: interrupted, begun before it came, aborted, more than there is room for.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { Monitor } from '../../src/bpf/monitor.js'
 import { BUCKET_BOUNDS } from '../../src/fs/latency.js'
@@ -158,6 +159,8 @@ t.test('a request that is with the server when its process is killed is counted 
   monitor.watch(at.device)
   const client = startClient(at.mountpoint, `fs.statSync(at + '/1500')`)
   await until(() => monitor.read(at.device).flights.some(({ nodeid }) => nodeid === 1502n))
+  // Before the server has it, a request goes with its process.
+  await until(() => existsSync(join(at.directory, 'asked-1500')))
   client.kill('SIGKILL')
   const long = (): number => monitor.read(at.device).operations.FUSE_GETATTR.times.buckets
     .reduce((sum, count, bucket) => BUCKET_BOUNDS[bucket] > 1e9 ? sum + count : sum, 0)

@@ -49,11 +49,16 @@ export async function mountSlow(t: Test, ...args: string[]): Promise<Mounted> {
   const at = place(t)
   const module = join(at.directory, 'slow.mjs')
   writeFileSync(module, `
+    import { writeFileSync } from 'node:fs'
     import { setTimeout as sleep } from 'node:timers/promises'
     const file = { mode: 0o100444, size: 0 }
     export default () => ({
       lookup: ({ name }) => /^[0-9]+$/.test(name) ? { nodeid: 2 + Number(name), attr: file } : null,
-      getattr: ({ nodeid }) => nodeid === 1 ? { mode: 0o40755 } : sleep(Number(nodeid) - 2).then(() => file),
+      getattr({ nodeid }) {
+        if (nodeid === 1) return { mode: 0o40755 }
+        writeFileSync(new URL('asked-' + (nodeid - 2), import.meta.url), '')
+        return sleep(Number(nodeid) - 2).then(() => file)
+      },
     })`)
   const { status, stderr } = await efuse('mount', 'slow', at.mountpoint, '--fs', module, '-o', UNCACHED, ...args)
   if (status !== 0) throw new Error(stderr)
