@@ -42,8 +42,8 @@ async function sh(command: string): Promise<Result> {
     const { stdout } = await run('bash', ['-c', command], { encoding: 'latin1', maxBuffer: 1 << 26 })
     return { ok: true, output: stdout }
   } catch (error) {
-    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string }
-    return { ok: false, output: stdout + stderr }
+    const { stdout = '', stderr = '', message } = error as Error & { stdout?: string; stderr?: string }
+    return { ok: false, output: stdout + (stderr || message) }
   }
 }
 
@@ -308,7 +308,9 @@ await test('coherence', 'watched: what happens behind the mount is seen when fan
   for (const [what, options, bound] of [['no time-outs', {}, 500], ['the kernel\'s own caches beside', ONE_SECOND, 1520]] as const) {
     const f = await fixture(t, { ...EXCLUSIVE, coherence: 'watched' }, options)
     await coherent(t, f, `watched, ${what}`, { behind: 50, bound })
-    t.ok(hits(f, 'FUSE_LOOKUP') > OPERATIONS / 100, `${what}: ${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
+    // The kernel's own caches leave few.
+    const few = options === ONE_SECOND ? 1 : OPERATIONS / 100
+    t.ok(hits(f, 'FUSE_LOOKUP') >= few, `${what}: ${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
     await f.mounted.unmount()
   }
 })
