@@ -13,16 +13,13 @@
 #include <linux/fuse.h>
 #include <bpf/bpf_helpers.h>
 #include "efuse.h"
-#define balance_each(at, nr) bpf_for(at, 0, nr)
-#include "balance_policy.h"
+#include "balance_rings.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 #define FILES 4096
 
-/* Knobs: struct balance_knobs */
-const volatile __u32 nr_rings = 1;
-const volatile __u32 node_size;
+/* More knobs: struct balance_knobs */
 const volatile __u32 wake_ns = 5000;
 const volatile __u32 remote_ns = 300;
 const volatile __u32 far_ns = 900;
@@ -34,15 +31,6 @@ const volatile __u32 affinity_ns = 300;
  * server has cleared the rings since.
  */
 __u32 epoch = 1;
-
-/* Rings by number. The server writes state, online and node; for worker threads, which map it. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct balance_ring);
-} rings SEC(".maps");
 
 struct balance_counts {
 	/* requests of this CPU */
@@ -72,11 +60,6 @@ struct note {
 	__u32 epoch;
 	__u32 ring;
 };
-
-static __always_inline const struct balance_ring *get(void *map, __u32 n)
-{
-	return bpf_map_lookup_elem(map, &n);
-}
 
 static __always_inline int choose(struct efuse_ctx *ctx, __u32 policy)
 {

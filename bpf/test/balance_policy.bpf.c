@@ -2,26 +2,9 @@
 /* bpf/balance_policy.h as the verifier sees it, for kernels without efuse.ko: each policy as a program that is run once. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#define balance_each(at, nr) bpf_for(at, 0, nr)
-#include "../balance_policy.h"
+#include "../balance_rings.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-const volatile __u32 nr_rings = 1;
-const volatile __u32 node_size;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct balance_ring);
-} rings SEC(".maps");
-
-static __always_inline const struct balance_ring *get(void *map, __u32 n)
-{
-	return bpf_map_lookup_elem(map, &n);
-}
 
 /* Returns the ring, and above bit 16 the verdict, as models/balance.c does. */
 static __always_inline int choose(const struct balance_request *asked, __u32 policy)
