@@ -8,8 +8,7 @@
 import type { Notifier } from '../fs/filesystem.js'
 import type { MountOptions } from '../mount/options.js'
 import type { SourceWatch } from '../mount/source-watch.js'
-import { FuseInitFlag } from '../protocol/constants.js'
-import type { Agreement } from '../protocol/init.js'
+import { agreedOn, type Agreement } from '../protocol/init.js'
 import type { DataOptions } from './data-cache.js'
 import type { HookProgram } from './hooks.js'
 import type { MetadataOptions } from './metadata-cache.js'
@@ -67,12 +66,6 @@ export interface Accelerator {
   load(context: AcceleratorContext): Promise<Attachment>
 }
 
-/** Whether a capability is agreed on. */
-function has({ flags, flags2 }: Agreement, name: keyof typeof FuseInitFlag): boolean {
-  const bit = FuseInitFlag[name]
-  return (((bit < 32 ? flags : flags2) >>> (bit & 31)) & 1) === 1
-}
-
 async function loadMetadata(context: AcceleratorContext): Promise<Attachment> {
   const { MetadataCache } = await import('./metadata-cache.js')
   return MetadataCache.load(context, context.metadata)
@@ -87,7 +80,7 @@ async function loadData(context: AcceleratorContext): Promise<Attachment> {
 function dataUnfit({ agreement, hooked }: AcceleratorContext): string | null {
   if (hooked === false) return 'the kernel reads and writes the files itself (passthrough): demand it by --accel data'
   if (agreement === null) return 'another program serves the mount, which does not know how to open files for it'
-  return has(agreement, 'FUSE_PASSTHROUGH') ? null : 'the server gives the kernel no files (FUSE_PASSTHROUGH), or may not'
+  return agreedOn(agreement, 'FUSE_PASSTHROUGH') ? null : 'the server gives the kernel no files (FUSE_PASSTHROUGH), or may not'
 }
 
 async function loadBalance(context: AcceleratorContext): Promise<Attachment> {

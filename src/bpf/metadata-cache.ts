@@ -8,7 +8,8 @@
  *     mounted.metadata?.invalidate(nodeid)
  */
 import { randomBytes } from 'node:crypto'
-import { FuseInitFlag } from '../protocol/constants.js'
+import type { FuseInitFlagName } from '../protocol/constants.js'
+import { agreedOn } from '../protocol/init.js'
 import type { Notifier } from '../fs/filesystem.js'
 import type { SourceChanges } from '../mount/source-watch.js'
 import type { AcceleratorContext, Attachment } from './accelerators.js'
@@ -195,11 +196,8 @@ function lives(context: AcceleratorContext, options: MetadataOptions): Record<'a
   }
 }
 
-function agreed(context: AcceleratorContext, name: keyof typeof FuseInitFlag): boolean | null {
-  if (context.agreement === null) return null
-  const bit = FuseInitFlag[name]
-  const { flags, flags2 } = context.agreement
-  return (((bit < 32 ? flags : flags2) >>> (bit & 31)) & 1) === 1
+function agreed(context: AcceleratorContext, name: FuseInitFlagName): boolean | null {
+  return context.agreement === null ? null : agreedOn(context.agreement, name)
 }
 
 /**

@@ -5,9 +5,8 @@ import type { BalanceReport } from '../bpf/balance.js'
 import type { DataCounts } from '../bpf/data-cache.js'
 import { OperationCounters, type OperationCount, type ServerGauges } from '../fs/counters.js'
 import { percentile } from '../fs/latency.js'
-import type { Agreement, Negotiation } from '../protocol/init.js'
-import { FuseInitFlag } from '../protocol/constants.js'
-import { FUSE_KERNEL_VERSION } from '../protocol/constants.js'
+import { FUSE_KERNEL_VERSION, FuseInitFlag, type FuseInitFlagName } from '../protocol/constants.js'
+import { agreedOn, type Agreement, type Negotiation } from '../protocol/init.js'
 import type { AcceleratorReports, Accelerators } from './accelerate.js'
 import { connectionOf, waitingRequests } from './load.js'
 import type { MountEntry } from './mountinfo.js'
@@ -108,9 +107,7 @@ export function kernelReport(
   return {
     connection: connectionOf(device),
     protocol: `${FUSE_KERNEL_VERSION}.${agreed.minor}`,
-    capabilities: Object.entries(FuseInitFlag)
-      .filter(([, bit]) => (((bit < 32 ? agreed.flags : agreed.flags2) >>> (bit & 31)) & 1) === 1)
-      .map(([name]) => name),
+    capabilities: (Object.keys(FuseInitFlag) as FuseInitFlagName[]).filter((name) => agreedOn(agreed, name)),
     maxWrite: agreed.maxWrite,
     maxReadahead: agreed.maxReadahead,
     maxBackground: agreed.maxBackground,

@@ -45,13 +45,22 @@ export interface Agreement {
   readonly maxStackDepth: number
 }
 
+/** Whether a capability is agreed on. */
+export function agreedOn({ flags, flags2 }: Pick<Agreement, 'flags' | 'flags2'>, flag: FuseInitFlagName): boolean {
+  return isSet(flags, flags2, flag)
+}
+
+function isSet(low: number, high: number, flag: FuseInitFlagName): boolean {
+  const bit = FuseInitFlag[flag]
+  return (((bit < 32 ? low : high) >>> (bit & 31)) & 1) === 1
+}
+
 /** A set of INIT flags: bits 0 to 31 and 32 to 63. */
 class FlagSet {
   low = 0
   high = 0
   has(flag: FuseInitFlagName): boolean {
-    const bit = FuseInitFlag[flag]
-    return (((bit < 32 ? this.low : this.high) >>> (bit & 31)) & 1) === 1
+    return isSet(this.low, this.high, flag)
   }
   add(flag: FuseInitFlagName): void {
     const bit = FuseInitFlag[flag]
