@@ -3,6 +3,7 @@
 import type { MetadataCache } from '../bpf/metadata-cache.js'
 import { OperationCounters } from '../fs/counters.js'
 import type { FileSystem, Notifier } from '../fs/filesystem.js'
+import type { Negotiation } from '../protocol/init.js'
 import type { RingEnd } from '../rings/device.js'
 import { Accelerators, checkWishes, dataOptionsOf, metadataOptionsOf, wishesOf, type Acceleration } from './accelerate.js'
 import { attach, type Attachment } from './attach.js'
@@ -94,7 +95,10 @@ class InProcessMount implements Mount {
   readonly mountpoint: string
   readonly closed: Promise<'unmounted' | 'aborted'>
   private resolveClosed!: (end: 'unmounted' | 'aborted') => void
-  private readonly serving: Serving
+  /** Gone when the mount has ended: who keeps the Mount does not keep its file system and buffers. */
+  private serving: Serving | null
+  private readonly negotiation: Negotiation
+  readonly notify: Notifier
   private readonly counters = new OperationCounters()
   private control: Control | null = null
   private hooks: Hooks | null = null
@@ -115,10 +119,8 @@ class InProcessMount implements Mount {
       counters: this.counters,
       log: options.onError ?? ((message) => process.stderr.write(`efuse: ${message}\n`)),
     })
-  }
-
-  get notify(): Notifier {
-    return this.serving.notifier
+    this.negotiation = this.serving.dispatcher.negotiation
+    this.notify = this.serving.notifier
   }
 
   get metadata(): MetadataCache | null {
@@ -128,9 +130,10 @@ class InProcessMount implements Mount {
   async begin(): Promise<void> {
     const { attachment, options } = this
     if (options.exitHook !== false) this.forgetExit = atExit(() => this.endNow())
-    this.serving.ring.runInEventLoop((end) => void this.end(end))
+    const serving = this.serving!
+    serving.ring.runInEventLoop((end) => void this.end(end))
     try {
-      await this.initialized()
+      await this.initialized(serving)
       await this.accelerate()
       if (options.control !== false) {
         this.control = await openControl(attachment.entry.device, {
@@ -152,15 +155,14 @@ class InProcessMount implements Mount {
     const { entry, fd } = this.attachment
     if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
     this.accelerators = await Accelerators.load(wishesOf(this.options.accelerate), this.hooks, {
-      options: this.options, agreement: this.serving.dispatcher.negotiation.agree(), server: 'embedded', uring: false,
+      options: this.options, agreement: this.negotiation.agree(), server: 'embedded', uring: false,
       metadata: metadataOptionsOf(this.options.accelerate), data: dataOptionsOf(this.options.accelerate),
       watch: this.watch, notify: this.notify,
     })
   }
 
-  private async initialized(): Promise<void> {
+  private async initialized({ dispatcher }: Serving): Promise<void> {
     const { initTimeout = DEFAULT_INIT_TIMEOUT } = this.options
-    const { dispatcher } = this.serving
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
@@ -184,7 +186,7 @@ class InProcessMount implements Mount {
     if (this.ended) return
     this.ended = true
     try {
-      await this.serving.end()
+      await this.serving?.end()
     } catch (error) {
       this.options.onError?.(`destroy() failed: ${String(error)}`)
     }
@@ -195,12 +197,13 @@ class InProcessMount implements Mount {
     this.accelerators?.close()
     this.watch?.close()
     this.hooks?.close()
+    this.serving = null
     await this.control?.close()
     this.resolveClosed(end === 'unmounted' ? 'unmounted' : 'aborted')
   }
 
   private endNow(): void {
-    this.serving.ring.leave()
+    this.serving?.ring.leave()
     this.attachment.detachNow()
     this.control?.closeNow()
   }
@@ -233,7 +236,7 @@ class InProcessMount implements Mount {
       operations: operationReports([this.counters]),
       metrics: null,
       server: this.counters.gauges,
-      kernel: kernelReport(entry.device, this.serving.dispatcher.negotiation, this.accelerators),
+      kernel: kernelReport(entry.device, this.negotiation, this.accelerators),
     }
   }
 
@@ -247,10 +250,10 @@ class InProcessMount implements Mount {
   }
 
   ref(): void {
-    this.serving.ring.keepAlive(true)
+    this.serving?.ring.keepAlive(true)
   }
 
   unref(): void {
-    this.serving.ring.keepAlive(false)
+    this.serving?.ring.keepAlive(false)
   }
 }

@@ -3,10 +3,13 @@
 import { existsSync, promises as fs } from 'node:fs'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { MemFS } from '../../src/fs/memfs/index.js'
 import type * as request from '../../src/protocol/request.js'
-import { mount } from '../../src/mount/mount.js'
+import { mount, type Mount } from '../../src/mount/mount.js'
 import { maxPagesLimit } from '../../src/mount/settings.js'
 import { Texts } from './filesystem.js'
 import { PATIENCE, place, procMounts, run, skip, startScript, TYPE } from './support.js'
@@ -38,6 +41,26 @@ t.test('a mount can be disposed of', async (t) => {
   const mounted = await mount(new Texts({}), mountpoint)
   await mounted[Symbol.asyncDispose]()
   t.equal(procMounts(mountpoint), null)
+})
+
+t.test('a mount that has ended keeps neither its file system nor its buffers', async (t) => {
+  const { mountpoint } = place(t)
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const make = async (): Promise<[Mount, WeakRef<MemFS>]> => {
+    const fileSystem = new MemFS()
+    return [await mount(fileSystem, mountpoint), new WeakRef(fileSystem)]
+  }
+  const [mounted, fileSystem] = await make()
+  await fs.readdir(mountpoint)
+  await mounted.unmount()
+  // Timers and closed descriptors let go of it in turns of their own.
+  for (let turn = 0; turn < 100 && fileSystem.deref(); turn++) {
+    await sleep(20)
+    collect()
+  }
+  t.equal(fileSystem.deref(), undefined)
+  t.match(mounted.stats(), { mountpoint, operations: { FUSE_INIT: { count: 1 } } }, 'it still tells what it did')
 })
 
 t.test('a file can be mounted on, for a file system whose root is one', async (t) => {
