@@ -6,6 +6,7 @@
 import { randomInt } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import * as native from '../native.js'
+import { EFUSE_IOC_BACKGROUND } from '../protocol/efuse-module.js'
 import type { Block } from '../protocol/struct.js'
 import { parseCpuList } from '../rings/uring.js'
 import type { AcceleratorContext, Attachment } from './accelerators.js'
@@ -48,9 +49,6 @@ export interface BalanceReport {
   /** How many background requests may be under way; null where that is left alone. */
   maxBackground: number | null
 }
-
-// Of kernel/src/efuse_uapi.h.
-const EFUSE_IOC_BACKGROUND = 0xef06
 
 /** Nanoseconds that background requests may wait for those before them. */
 const BACKGROUND_DELAY = 1_000_000

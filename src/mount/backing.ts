@@ -3,11 +3,9 @@
 import type { BackingFiles } from '../fs/filesystem.js'
 import * as native from '../native.js'
 import { FUSE_DEV_IOC_BACKING_CLOSE, FUSE_DEV_IOC_BACKING_OPEN } from '../protocol/constants.js'
+import { EFUSE_IOC_BIND } from '../protocol/efuse-module.js'
 import { Block } from '../protocol/struct.js'
 import { fuse_backing_map } from '../protocol/structs.js'
-
-/** kernel/src/efuse_uapi.h */
-const EFUSE_IOC_BIND = 0x4010ef03
 
 /** @param device the connection's descriptor or a clone of it: ids are good on all of them */
 export function backingFiles(device: number): BackingFiles {

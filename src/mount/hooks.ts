@@ -12,16 +12,11 @@ import { HOOKS, type CounterMap, type HookName } from '../bpf/hooks.js'
 import { HeldLink, mapById } from '../bpf/ids.js'
 import type { BpfMap } from '../bpf/map.js'
 import * as native from '../native.js'
+import {
+  EFUSE_INFO_BYTES, EFUSE_IOC_CONTROL, EFUSE_IOC_INFO, EFUSE_IOC_QUEUES, EFUSE_IOC_TOKEN, EFUSE_NAME_LEN,
+} from '../protocol/efuse-module.js'
 import type { Block } from '../protocol/struct.js'
 import { MountError } from './mountpoint.js'
-
-// Of kernel/src/efuse_uapi.h.
-const EFUSE_IOC_TOKEN = 0x8008ef01
-const EFUSE_IOC_CONTROL = 0xef02
-const EFUSE_IOC_INFO = 0x8208ef04
-const EFUSE_IOC_QUEUES = 0xef05
-const INFO_BYTES = 8 + 32 * 16
-const NAME_BYTES = 16
 
 /** What is attached under a name. */
 export interface AttachmentReport {
@@ -101,14 +96,14 @@ export class Hooks {
 
   /** Who holds which hook: the attachments' names. */
   private holders(): Map<HookName, string> {
-    const block = native.allocate(INFO_BYTES)
+    const block = native.allocate(EFUSE_INFO_BYTES)
     try {
-      this.ioctl(EFUSE_IOC_INFO, block, INFO_BYTES)
-      const bytes = Buffer.from(block.buffer, 0, INFO_BYTES)
+      this.ioctl(EFUSE_IOC_INFO, block, EFUSE_INFO_BYTES)
+      const bytes = Buffer.from(block.buffer, 0, EFUSE_INFO_BYTES)
       const holders = new Map<HookName, string>()
       for (const [index, hook] of HOOKS.slice(0, bytes.readUInt32LE(4)).entries()) {
-        const at = 8 + index * NAME_BYTES
-        const name = bytes.toString('latin1', at, at + NAME_BYTES).replace(/\0.*/s, '')
+        const at = 8 + index * EFUSE_NAME_LEN
+        const name = bytes.toString('latin1', at, at + EFUSE_NAME_LEN).replace(/\0.*/s, '')
         if (name !== '') holders.set(hook, name)
       }
       return holders

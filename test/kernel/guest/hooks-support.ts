@@ -14,15 +14,12 @@ import { HOOKS, HookProgram } from '../../../src/bpf/hooks.js'
 import { MemFS, mount, type FileSystem, type Mount } from '../../../src/index.js'
 import type { InProcessOptions } from '../../../src/mount/mount.js'
 import * as native from '../../../src/native.js'
+import {
+  EFUSE_INFO_BYTES, EFUSE_IOC_BIND, EFUSE_IOC_CONTROL, EFUSE_IOC_INFO, EFUSE_IOC_TOKEN,
+} from '../../../src/protocol/efuse-module.js'
 
 export const OBJECTS = fileURLToPath(new URL('../../../bpf/test', import.meta.url))
 
-// Of kernel/src/efuse_uapi.h.
-const EFUSE_IOC_TOKEN = 0x8008ef01
-const EFUSE_IOC_CONTROL = 0xef02
-const EFUSE_IOC_BIND = 0x4010ef03
-const EFUSE_IOC_INFO = 0x8208ef04
-const INFO_BYTES = 8 + 32 * 16
 export const EFUSE_BIND_READ = 1
 export const EFUSE_BIND_WRITE = 2
 
@@ -89,9 +86,9 @@ export function bind(control: number, nodeid: number | bigint, backingId: number
 
 /** Who holds which hook, in the order of struct efuse_ops. */
 export function holders(control: number): string[] {
-  const block = native.allocate(INFO_BYTES)
-  throwing(native.ioctl(control, EFUSE_IOC_INFO, block, 0, INFO_BYTES), 'no information')
-  const bytes = Buffer.from(block.buffer, 0, INFO_BYTES)
+  const block = native.allocate(EFUSE_INFO_BYTES)
+  throwing(native.ioctl(control, EFUSE_IOC_INFO, block, 0, EFUSE_INFO_BYTES), 'no information')
+  const bytes = Buffer.from(block.buffer, 0, EFUSE_INFO_BYTES)
   return Array.from({ length: bytes.readUInt32LE(4) }, (_, hook) =>
     bytes.toString('latin1', 8 + hook * 16, 24 + hook * 16).replace(/\0.*/s, ''))
 }
