@@ -29,7 +29,7 @@
 #define HOOKS 17
 #define SHAPE 3
 #define PROGRAMS 4
-#define SCAN_MS 250
+#define SCAN_MS 2000
 
 /* struct bpf_struct_ops_efuse_ops: a common part, then from the next cache line on struct efuse_ops. */
 union value {
