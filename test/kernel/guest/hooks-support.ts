@@ -162,7 +162,14 @@ export async function quiet(f: Fixture): Promise<void> {
 
 /** Programs are freed some time after they were detached, and hold the module until then. */
 export async function moduleFree(): Promise<boolean> {
-  return until(() => !existsSync('/sys/module/efuse') || readFileSync('/sys/module/efuse/refcnt', 'utf8') === '0\n')
+  return until(() => {
+    try {
+      return readFileSync('/sys/module/efuse/refcnt', 'utf8') === '0\n'
+    } catch {
+      // It is gone: somebody may have removed it just now.
+      return true
+    }
+  })
 }
 
 export { HOOKS, sleep }

@@ -46,7 +46,9 @@ interface Running {
 
 async function serve(names: string[]): Promise<Running> {
   const server = spawn(process.execPath, [SERVER, AT, ...names], { stdio: ['pipe', 'pipe', 'inherit'] })
-  const [said] = await once(createInterface({ input: server.stdout! }), 'line') as [string]
+  const ended = once(server, 'exit').then(() => { throw new Error('the server has ended before it served') })
+  ended.catch(() => {})
+  const [said] = await Promise.race([once(createInterface({ input: server.stdout! }), 'line') as Promise<[string]>, ended])
   return { server, pid: Number(said.split(' ')[1]) }
 }
 
