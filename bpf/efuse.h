@@ -53,6 +53,11 @@
  * fuse_notify_code, for INVAL_INODE, INVAL_ENTRY (the name is argument 1, see bpf_efuse_name()), DELETE (ctx->target is the
  * child), STORE and INC_EPOCH. There is no reply.
  *
+ * stands is asked before there is a request, also in path walks under RCU, about what the kernel holds past its time-out of
+ * this attachment's own answers (bpf_efuse_hold()). ctx->note is what was noted with the answer. With opcode GETATTR or
+ * STATX: do the attributes of ctx->nodeid, of type ctx->flags (S_IF...), still stand? With LOOKUP: does that name in
+ * ctx->nodeid still mean the same? EFUSE_DONE: it does, and nobody is asked; else the request is made.
+ *
  * Memory that calls are given is the stack or a map's value: the verifier wants to be able to write to it, even where
  * a call only reads, so constants (.rodata) won't do.
  *
@@ -115,6 +120,8 @@ struct efuse_ctx {
 	__u32 cpu;
 	__u32 nr_queues;
 	__u32 queue;
+	/* stands: what was noted with the answer, see bpf_efuse_hold() */
+	__u64 note[4];
 	/* nothing: says to the verifier that no other struct will do */
 	void *genuine;
 };
@@ -137,6 +144,7 @@ struct efuse_ops {
 	int (*begin)(struct efuse_ctx *ctx);
 	int (*reply)(struct efuse_ctx *ctx);
 	int (*select_queue)(struct efuse_ctx *ctx);
+	int (*stands)(struct efuse_ctx *ctx);
 
 	/* Names the connection, once: the loader fills it in (EFUSE_IOC_TOKEN). */
 	__u64 token;
@@ -199,10 +207,14 @@ extern _Bool bpf_efuse_in_group(struct efuse_ctx *ctx, __u32 gid) __ksym;
  * files, which the server does not know, have nodeids from EFUSE_SYNTHETIC_BASE on (48 bits are free); no request for
  * them reaches the server, and what the programs don't answer fails with EOPNOTSUPP.
  *
+ * bpf_efuse_hold() lets the kernel hold the answer beyond its time-outs, with a note of 32 bytes on its attributes, and with
+ * `name` another one on the name of a LOOKUP: then it asks the hook `stands` before it makes the next request.
+ *
  * bpf_efuse_reply_open() opens a file (FOPEN_... flags) for reading alone, else -EACCES. The server hears of it when
  * something needs it to: then the module opens the file there, later, on behalf of whoever makes that request.
  */
 #define EFUSE_SYNTHETIC_BASE (0xEF5EULL << 48)
+extern int bpf_efuse_hold(struct efuse_ctx *ctx, _Bool name, const void *note, __u32 note__sz) __ksym;
 extern int bpf_efuse_reply_attr(struct efuse_ctx *ctx, const void *attr, __u32 attr__sz) __ksym;
 extern int bpf_efuse_reply_statx(struct efuse_ctx *ctx, const void *statx, __u32 statx__sz) __ksym;
 extern int bpf_efuse_reply_entry(struct efuse_ctx *ctx, const void *entry, __u32 entry__sz) __ksym;
@@ -228,6 +240,18 @@ extern int bpf_efuse_reply_dirent(struct efuse_ctx *ctx, const void *entry, __u3
  */
 extern int bpf_efuse_reply_copy(struct efuse_ctx *ctx, __u32 offset, void *mem, __u32 mem__sz) __ksym;
 extern int bpf_efuse_reply_first(struct efuse_ctx *ctx, void *mem, __u32 mem__sz) __ksym;
+
+/*
+ * What a server can do beside FUSE, if it has said so (EFUSE_IOC_CAN); bpf_efuse_want() asks for it in begin, of requests
+ * that somebody waits for: 0, or -EOPNOTSUPP.
+ *	ATTR		WRITE: bpf_efuse_reply_extra() in reply has the attributes after it, struct fuse_attr_out (0: it has not)
+ *	NO_HANDLE	CREATE, OPEN: the file has no handle on the server, and is not released there. Files that programs open
+ *			may be opened for writing, too, and the server may never hear of it.
+ */
+#define EFUSE_CAN_ATTR		(1U << 0)
+#define EFUSE_CAN_NO_HANDLE	(1U << 1)
+extern int bpf_efuse_want(struct efuse_ctx *ctx, __u32 what) __ksym;
+extern int bpf_efuse_reply_extra(struct efuse_ctx *ctx, void *mem, __u32 mem__sz) __ksym;
 
 /*
  * bpf_efuse_reply_block() answers a READ with what it wants of a block of the file, which begins at `pos`: bytes that

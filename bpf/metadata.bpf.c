@@ -109,6 +109,11 @@ const volatile _Bool keep_data = 0;
  */
 const volatile _Bool opendir_unasked = 0;
 
+/* The server can do without file handles: files may be opened for writing, and be made, with nothing to release. */
+const volatile _Bool without_handles = 0;
+/* The server tells the attributes after each WRITE. */
+const volatile _Bool tells_attr = 0;
+
 /* What is answered. */
 const volatile _Bool answer_lookup = 1;
 const volatile _Bool answer_getattr = 1;
@@ -287,18 +292,25 @@ struct mark {
 	__u64 changes;
 };
 
+/* When a change was noted; 0: somebody else has changed the same since the time that was asked about. */
+struct ticks {
+	__u64 attr;
+	__u64 named;
+};
+
 /*
  * Notes what a request changes.
  *
- * Returns: the tick of its first name; 0: somebody else has changed that since
+ * Returns: the ticks of its inode's attributes and its first name
  */
-static __always_inline __u64 change(struct efuse_ctx *ctx, __u32 changes, int step, __u64 since)
+static __always_inline struct ticks change(struct efuse_ctx *ctx, __u32 changes, int step, __u64 since)
 {
-	__u64 nodeid = ctx->nodeid, other = nodeid, named = 0;
+	__u64 nodeid = ctx->nodeid, other = nodeid;
+	struct ticks ticks = {};
 
 	if (changes & MD_ALL) {
 		WORD(not_before) = __sync_fetch_and_add(&clock, 1) + 1;
-		return 0;
+		return ticks;
 	}
 	if (changes & (MD_NAME_2 | MD_OTHER_ATTR)) {
 		/* RENAME: the new directory; LINK: the inode; COPY_FILE_RANGE: where to */
@@ -307,7 +319,7 @@ static __always_inline __u64 change(struct efuse_ctx *ctx, __u32 changes, int st
 		bpf_efuse_arg(ctx, 0, offset, &other, sizeof(other));
 	}
 	if (changes & MD_NODE_ATTR)
-		touch_node(nodeid, MD_ATTR, step, 0);
+		ticks.attr = touch_node(nodeid, MD_ATTR, step, since);
 	if (changes & MD_NODE_ATIME && exact_atime && step <= 0)
 		touch_node(nodeid, MD_ATTR, 0, 0);
 	if (changes & MD_NODE_RIGHTS)
@@ -317,7 +329,7 @@ static __always_inline __u64 change(struct efuse_ctx *ctx, __u32 changes, int st
 	if (changes & MD_NODE_SELF)
 		touch_node(nodeid, MD_SELF, step, 0);
 	if (changes & MD_NAME_1)
-		named = touch_name(ctx, nodeid, 0, step, since);
+		ticks.named = touch_name(ctx, nodeid, 0, step, since);
 	if (changes & MD_OTHER_ATTR)
 		touch_node(other, MD_ATTR, step, 0);
 	if (changes & MD_NAME_2) {
@@ -335,7 +347,7 @@ static __always_inline __u64 change(struct efuse_ctx *ctx, __u32 changes, int st
 			touch_node(ctx->target2, MD_LIST, step, 0);
 		}
 	}
-	return named;
+	return ticks;
 }
 
 /* Reads: */
@@ -377,6 +389,8 @@ static __always_inline _Bool changes_unseen(struct efuse_ctx *ctx, __u64 nodeid,
 }
 
 struct attributes {
+	__u64 began;
+	__u64 expires;
 	__u64 valid;
 	__u32 valid_nsec;
 	__u32 birth_nsec;
@@ -404,6 +418,8 @@ static __always_inline _Bool recall_attr(struct efuse_ctx *ctx, __u64 nodeid, __
 		began = record->head.began;
 		if (!stands_at_all(&record->head, began, now))
 			continue;
+		about->began = began;
+		about->expires = record->head.expires;
 		about->valid = record->valid;
 		about->valid_nsec = record->valid_nsec;
 		about->has_birth = record->head.flags & MD_HAS_BIRTH;
@@ -421,18 +437,38 @@ static __always_inline _Bool recall_attr(struct efuse_ctx *ctx, __u64 nodeid, __
 	return 0;
 }
 
+/*
+ * What metadata_stands() is told of an answer that the kernel holds. Of facets, which are hashes, 32 bits are enough to find
+ * their places: that of the attributes, or of the name, in the low half, and for a name its directory's in the high half.
+ */
+enum { NOTE_BEGAN, NOTE_EXPIRES, NOTE_WHO, NOTE_FACETS, NOTE_WORDS };
+
+/* The kernel may give this answer again for as long as metadata_stands() finds that it holds. */
+static __always_inline void hold(struct efuse_ctx *ctx, _Bool name, __u64 began, __u64 expires, __u64 who, __u64 facet,
+				 __u64 other)
+{
+	__u64 note[NOTE_WORDS] = { began, expires, who, (__u32)facet | other << 32 };
+
+	bpf_efuse_hold(ctx, name, note, sizeof(note));
+}
+
+static __always_inline void hold_attr(struct efuse_ctx *ctx, __u64 nodeid, const struct attributes *about, __u64 who)
+{
+	hold(ctx, 0, about->began, about->expires, who, md_facet_hash(seed, nodeid, MD_ATTR), 0);
+}
+
 SEC("struct_ops/getattr")
 int EFUSE_HOOK(metadata_getattr)
 {
 	struct attributes about;
-	__u64 now = current_time();
+	__u64 now = current_time(), who = caller(ctx);
 
 	if (!answer_getattr)
 		return EFUSE_PASS;
 	if (ctx->opcode == FUSE_GETATTR) {
 		struct fuse_attr_out out;
 
-		if (!recall_attr(ctx, ctx->nodeid, caller(ctx), now, (__u64 *)&out.attr, &about))
+		if (!recall_attr(ctx, ctx->nodeid, who, now, (__u64 *)&out.attr, &about))
 			return EFUSE_PASS;
 		out.attr_valid = about.valid;
 		out.attr_valid_nsec = about.valid_nsec;
@@ -444,7 +480,7 @@ int EFUSE_HOOK(metadata_getattr)
 		struct statx_known *out = &all.known;
 		struct fuse_attr attr;
 
-		if (!recall_attr(ctx, ctx->nodeid, caller(ctx), now, (__u64 *)&attr, &about) || !about.has_birth)
+		if (!recall_attr(ctx, ctx->nodeid, who, now, (__u64 *)&attr, &about) || !about.has_birth)
 			return EFUSE_PASS;
 		out->attr_valid = about.valid;
 		out->attr_valid_nsec = about.valid_nsec;
@@ -472,6 +508,7 @@ int EFUSE_HOOK(metadata_getattr)
 		if (bpf_efuse_reply_statx(ctx, &all, sizeof(all)))
 			return EFUSE_PASS;
 	}
+	hold_attr(ctx, ctx->nodeid, &about, who);
 	return answered(ctx, EFUSE_DONE);
 }
 
@@ -491,23 +528,28 @@ static __always_inline _Bool same_name(const __u64 *a, const __u64 *b, int words
 	return !difference;
 }
 
-SEC("struct_ops/lookup")
-int EFUSE_HOOK(metadata_lookup)
-{
-	__u64 name[NAME_WORDS] = {}, facet, nodeid = ctx->nodeid, who, now = current_time();
-	struct fuse_entry_out out;
-	struct attributes about;
-	struct entry_set *set;
-	__u32 index, seen;
+/* What a name means. */
+struct meaning {
+	/* 0: there is no such name */
+	__u64 child;
+	__u64 generation;
+	__u64 valid;
+	__u32 valid_nsec;
+	__u64 began;
+	__u64 expires;
+	__u64 facet;
+};
 
-	if (!answer_lookup || bpf_efuse_name(ctx, 0, name, sizeof(name)) <= 0 || is_dots(name))
-		return EFUSE_PASS;
-	who = caller(ctx);
-	facet = md_name_hash(seed, nodeid, name, NAME_WORDS);
-	index = set_of(facet, who, entries_mask);
-	set = bpf_map_lookup_elem(&entries, &index);
+/* What a name in the request's directory means, if that is known for sure. */
+static __always_inline _Bool recall_entry(struct efuse_ctx *ctx, const __u64 *name, __u64 who, __u64 now,
+					  struct meaning *out)
+{
+	__u64 nodeid = ctx->nodeid, facet = md_name_hash(seed, nodeid, name, NAME_WORDS);
+	__u32 index = set_of(facet, who, entries_mask), seen;
+	struct entry_set *set = bpf_map_lookup_elem(&entries, &index);
+
 	if (!set)
-		return EFUSE_PASS;
+		return 0;
 #pragma unroll
 	for (int i = 0; i < MD_WAYS; i++) {
 		struct md_entry *record = &set->ways[i];
@@ -518,16 +560,15 @@ int EFUSE_HOOK(metadata_lookup)
 		began = record->head.began;
 		if (!stands_at_all(&record->head, began, now))
 			continue;
-		out.nodeid = record->child;
-		out.generation = record->generation;
-		out.entry_valid = record->valid;
-		out.entry_valid_nsec = record->valid_nsec;
-		if (timed) {
-			__u64 valid = out.entry_valid;
-
-			md_remaining(record->head.expires, now, &valid, &out.entry_valid_nsec);
-			out.entry_valid = valid;
-		}
+		out->child = record->child;
+		out->generation = record->generation;
+		out->valid = record->valid;
+		out->valid_nsec = record->valid_nsec;
+		out->began = began;
+		out->expires = record->head.expires;
+		out->facet = facet;
+		if (timed)
+			md_remaining(out->expires, now, &out->valid, &out->valid_nsec);
 		if (!READ_DONE(record, seen) || !stands(facet, began))
 			continue;
 		/* the directory is the same as then, and so is who may search it */
@@ -535,17 +576,60 @@ int EFUSE_HOOK(metadata_lookup)
 			continue;
 		if (by_caller && !stands(md_facet_hash(seed, nodeid, MD_RIGHTS), began))
 			continue;
-		if (!out.nodeid)
-			return answered(ctx, -ENOENT);
-		if (!recall_attr(ctx, out.nodeid, who, now, (__u64 *)&out.attr, &about))
-			return EFUSE_PASS;
-		out.attr_valid = about.valid;
-		out.attr_valid_nsec = about.valid_nsec;
-		if (bpf_efuse_reply_entry(ctx, &out, sizeof(out)))
-			return EFUSE_PASS;
-		return answered(ctx, EFUSE_DONE);
+		return 1;
 	}
-	return EFUSE_PASS;
+	return 0;
+}
+
+SEC("struct_ops/lookup")
+int EFUSE_HOOK(metadata_lookup)
+{
+	__u64 name[NAME_WORDS] = {}, who, now = current_time();
+	struct fuse_entry_out out;
+	struct attributes about;
+	struct meaning meaning;
+
+	if (!answer_lookup || bpf_efuse_name(ctx, 0, name, sizeof(name)) <= 0 || is_dots(name))
+		return EFUSE_PASS;
+	who = caller(ctx);
+	if (!recall_entry(ctx, name, who, now, &meaning))
+		return EFUSE_PASS;
+	if (!meaning.child)
+		return answered(ctx, -ENOENT);
+	if (!recall_attr(ctx, meaning.child, who, now, (__u64 *)&out.attr, &about))
+		return EFUSE_PASS;
+	out.nodeid = meaning.child;
+	out.generation = meaning.generation;
+	out.entry_valid = meaning.valid;
+	out.entry_valid_nsec = meaning.valid_nsec;
+	out.attr_valid = about.valid;
+	out.attr_valid_nsec = about.valid_nsec;
+	if (bpf_efuse_reply_entry(ctx, &out, sizeof(out)))
+		return EFUSE_PASS;
+	hold_attr(ctx, meaning.child, &about, who);
+	hold(ctx, 1, meaning.began, meaning.expires, who, meaning.facet, md_facet_hash(seed, ctx->nodeid, MD_SELF));
+	return answered(ctx, EFUSE_DONE);
+}
+
+/* Before there is a request: does what the kernel holds past its time-out still hold? */
+SEC("struct_ops/stands")
+int EFUSE_HOOK(metadata_stands)
+{
+	__u64 nodeid = ctx->nodeid, began = ctx->note[NOTE_BEGAN];
+	_Bool lookup = ctx->opcode == FUSE_LOOKUP;
+
+	if (!(lookup ? answer_lookup : answer_getattr) || began < WORD(not_before) ||
+	    (timed && ctx->note[NOTE_EXPIRES] <= current_time()) || (by_caller && ctx->note[NOTE_WHO] != caller(ctx)) ||
+	    !stands((__u32)ctx->note[NOTE_FACETS], began))
+		return EFUSE_PASS;
+	if (!lookup) {
+		if (changes_unseen(ctx, nodeid, ctx->flags))
+			return EFUSE_PASS;
+	} else if (!stands(ctx->note[NOTE_FACETS] >> 32, began) ||
+		   (by_caller && !stands(md_facet_hash(seed, nodeid, MD_RIGHTS), began))) {
+		return EFUSE_PASS;
+	}
+	return answered(ctx, EFUSE_DONE);
 }
 
 SEC("struct_ops/access")
@@ -717,7 +801,7 @@ int EFUSE_HOOK(metadata_open)
 	struct md_open known;
 	__u32 flags;
 
-	if (!answer_open || ctx->flags & (MD_O_ACCMODE | MD_O_TRUNC))
+	if (!answer_open || ctx->flags & MD_O_TRUNC || (ctx->flags & MD_O_ACCMODE && !without_handles))
 		return EFUSE_PASS;
 	if (!recall_open(ctx, caller(ctx), now, &known) || !(known.head.flags & OPEN_KNOWN) ||
 	    !stands_at_all(&known.head, known.head.began, now))
@@ -839,9 +923,9 @@ static __always_inline _Bool learn_attr(__u64 nodeid, __u64 who, __u64 began, __
 }
 
 /* When what the server gives no time for ends: with the inode's attributes, unless a knob says otherwise. */
-static __always_inline __u64 other_expires(struct efuse_ctx *ctx, __u64 who, __u64 begun)
+static __always_inline __u64 other_expires(__u64 nodeid, __u64 who, __u64 begun)
 {
-	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_ATTR);
+	__u64 facet = md_facet_hash(seed, nodeid, MD_ATTR);
 	__u32 index = set_of(facet, who, attributes_mask);
 	struct attribute_set *set;
 
@@ -855,25 +939,43 @@ static __always_inline __u64 other_expires(struct efuse_ctx *ctx, __u64 who, __u
 		const struct md_attr *record = &set->ways[i];
 		__u64 expires = WORD(record->head.expires);
 
-		if (record->head.nodeid == ctx->nodeid && record->head.who == who)
+		if (record->head.nodeid == nodeid && record->head.who == who)
 			return expires;
 	}
 	return 0;
 }
 
-static __noinline int learn_getattr(struct efuse_ctx *ctx, const struct mark *mark)
+/* What GETATTR has told, or another request about its inode: `since` is then the tick of its own end. */
+static __noinline int learn_attr_out(struct efuse_ctx *ctx, const struct mark *mark, struct fuse_attr_out *out, __u64 since)
 {
 	struct attributes about = {};
+
+	if (changes_unseen(ctx, ctx->nodeid, out->attr.mode))
+		return 0;
+	about.valid = out->attr_valid;
+	about.valid_nsec = out->attr_valid_nsec;
+	if (learn_attr(ctx->nodeid, caller(ctx), since,
+		       md_expires(attr_life, mark->begun, about.valid, about.valid_nsec), (__u64 *)&out->attr, &about))
+		kept(ctx);
+	return 0;
+}
+
+static __noinline int learn_getattr(struct efuse_ctx *ctx, const struct mark *mark, __u64 since)
+{
 	struct fuse_attr_out out;
 
-	if (bpf_efuse_reply_copy(ctx, 0, &out, sizeof(out)) != sizeof(out) ||
-	    changes_unseen(ctx, ctx->nodeid, out.attr.mode))
-		return 0;
-	about.valid = out.attr_valid;
-	about.valid_nsec = out.attr_valid_nsec;
-	if (learn_attr(ctx->nodeid, caller(ctx), mark->began,
-		       md_expires(attr_life, mark->begun, about.valid, about.valid_nsec), (__u64 *)&out.attr, &about))
-		kept(ctx);
+	if (bpf_efuse_reply_copy(ctx, 0, &out, sizeof(out)) == sizeof(out))
+		learn_attr_out(ctx, mark, &out, since);
+	return 0;
+}
+
+/* WRITE: the attributes after it, if the server tells them. */
+static __noinline int learn_written(struct efuse_ctx *ctx, const struct mark *mark, __u64 since)
+{
+	struct fuse_attr_out out;
+
+	if (bpf_efuse_reply_extra(ctx, &out, sizeof(out)) == sizeof(out))
+		learn_attr_out(ctx, mark, &out, since);
 	return 0;
 }
 
@@ -976,7 +1078,7 @@ static __noinline int learn_lookup(struct efuse_ctx *ctx, const struct mark *mar
 static __noinline int learn_access(struct efuse_ctx *ctx, const struct mark *mark)
 {
 	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_RIGHTS), who = caller(ctx);
-	__u64 expires = other_expires(ctx, who, mark->begun), nodeid = ctx->nodeid;
+	__u64 expires = other_expires(ctx->nodeid, who, mark->begun), nodeid = ctx->nodeid;
 	__u32 index = set_of(facet, who, rights_mask), seen, mask = ctx->flags;
 	struct md_access *record;
 	struct access_set *set;
@@ -1013,7 +1115,7 @@ static __noinline int learn_getxattr(struct efuse_ctx *ctx, const struct mark *m
 		return 0;
 	if (!error && bpf_efuse_reply_copy(ctx, 0, value, sizeof(value)) < 0)
 		return 0;
-	expires = other_expires(ctx, who, mark->begun);
+	expires = other_expires(ctx->nodeid, who, mark->begun);
 	if (!expires)
 		return 0;
 	index = set_of(md_name_hash(facet, nodeid, name, XATTR_WORDS), who, xattrs_mask);
@@ -1041,7 +1143,7 @@ static __noinline int learn_getxattr(struct efuse_ctx *ctx, const struct mark *m
 static __noinline int learn_readlink(struct efuse_ctx *ctx, const struct mark *mark)
 {
 	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_SELF), who = caller(ctx), nodeid = ctx->nodeid;
-	__u64 expires = other_expires(ctx, who, mark->begun), target[TARGET_WORDS] = {};
+	__u64 expires = other_expires(ctx->nodeid, who, mark->begun), target[TARGET_WORDS] = {};
 	__u32 index = set_of(facet, who, links_mask), seen;
 	struct md_link *record;
 	struct link_set *set;
@@ -1066,11 +1168,14 @@ static __noinline int learn_readlink(struct efuse_ctx *ctx, const struct mark *m
 	return 0;
 }
 
-/* OPEN, OPENDIR: how the server opens it; READDIR from the first entry on: the kernel gets the listing again. */
-static __noinline int learn_open(struct efuse_ctx *ctx, const struct mark *mark, _Bool listing)
+/*
+ * OPEN, OPENDIR, CREATE: how the server opens it; READDIR from the first entry on: the kernel gets the listing again.
+ * `nodeid` is what was opened.
+ */
+static __noinline int learn_open(struct efuse_ctx *ctx, const struct mark *mark, __u64 nodeid, _Bool listing)
 {
-	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_SELF), who = caller(ctx), nodeid = ctx->nodeid;
-	__u64 expires = other_expires(ctx, who, mark->begun);
+	__u64 facet = md_facet_hash(seed, nodeid, MD_SELF), who = caller(ctx);
+	__u64 expires = other_expires(nodeid, who, mark->begun);
 	__u32 index = set_of(facet, who, opens_mask), seen;
 	struct fuse_open_out out = {};
 	struct md_open *record;
@@ -1157,6 +1262,8 @@ static __noinline int learn_child(struct efuse_ctx *ctx, const struct mark *mark
 	if (!WORD(keeping) || ctx->background || !out.nodeid || out.attr.flags)
 		return 0;
 	learn_named(ctx, mark, named, md_expires(entry_life, mark->begun, out.entry_valid, out.entry_valid_nsec), &out);
+	if (ctx->opcode == FUSE_CREATE)
+		learn_open(ctx, mark, out.nodeid, 0);
 	if (!tick || mark->began < WORD(not_before) || changes_unseen(ctx, out.nodeid, out.attr.mode))
 		return 0;
 	about.valid = out.attr_valid;
@@ -1274,6 +1381,12 @@ int EFUSE_HOOK(metadata_begin)
 	mark->changes = changes;
 	mark->begun = current_time();
 	mark->began = WORD(clock);
+	if (ctx->background)
+		return 0;
+	if (ctx->opcode == FUSE_WRITE && tells_attr)
+		bpf_efuse_want(ctx, EFUSE_CAN_ATTR);
+	else if (without_handles && (ctx->opcode == FUSE_CREATE || (ctx->opcode == FUSE_OPEN && ctx->flags & MD_O_TRUNC)))
+		bpf_efuse_want(ctx, EFUSE_CAN_NO_HANDLE);
 	return 0;
 }
 
@@ -1282,8 +1395,8 @@ int EFUSE_HOOK(metadata_reply)
 {
 	struct mark *given = (struct mark *)bpf_efuse_scratch(ctx, sizeof(*given));
 	struct mark mark;
+	struct ticks ticks;
 	__u32 changes;
-	__u64 named;
 
 	if (!given)
 		return 0;
@@ -1296,7 +1409,7 @@ int EFUSE_HOOK(metadata_reply)
 	/* in case that the same memory is used for another request */
 	given->epoch = 0;
 	changes = mark.changes;
-	named = change(ctx, changes, -1, mark.began);
+	ticks = change(ctx, changes, -1, mark.began);
 	/*
 	 * The inode has gone behind the mount's back. The VFS then looks its name up anew, and must not be told the same
 	 * again: without attributes it isn't.
@@ -1304,7 +1417,7 @@ int EFUSE_HOOK(metadata_reply)
 	if (ctx->error == -ESTALE)
 		change(ctx, MD_NODE_ATTR | MD_NODE_RIGHTS | MD_NODE_LIST | MD_NODE_SELF, 0, 0);
 	if (changes & MD_CHILD && !ctx->error)
-		return learn_child(ctx, &mark, named);
+		return learn_child(ctx, &mark, ticks.named);
 	if (!WORD(keeping) || ctx->background)
 		return 0;
 	switch (ctx->opcode) {
@@ -1322,12 +1435,12 @@ int EFUSE_HOOK(metadata_reply)
 		break;
 	case FUSE_OPEN:
 	case FUSE_OPENDIR:
-		learn_open(ctx, &mark, 0);
+		learn_open(ctx, &mark, ctx->nodeid, 0);
 		break;
 	case FUSE_READDIR:
 	case FUSE_READDIRPLUS:
 		if (!ctx->offset)
-			learn_open(ctx, &mark, 1);
+			learn_open(ctx, &mark, ctx->nodeid, 1);
 		if (ctx->opcode == FUSE_READDIRPLUS)
 			learn_listing(ctx, &mark);
 		break;
@@ -1336,11 +1449,20 @@ int EFUSE_HOOK(metadata_reply)
 	case FUSE_RENAME:
 	case FUSE_RENAME2:
 		if (!ctx->error)
-			learn_gone(ctx, &mark, named);
+			learn_gone(ctx, &mark, ticks.named);
 		break;
 	case FUSE_GETATTR:
 		if (!ctx->error)
-			learn_getattr(ctx, &mark);
+			learn_getattr(ctx, &mark, mark.began);
+		break;
+	/* These hold from the tick of their own end on. */
+	case FUSE_SETATTR:
+		if (!ctx->error && ticks.attr && mark.began >= WORD(not_before))
+			learn_getattr(ctx, &mark, ticks.attr);
+		break;
+	case FUSE_WRITE:
+		if (tells_attr && !ctx->error && ticks.attr && mark.began >= WORD(not_before))
+			learn_written(ctx, &mark, ticks.attr);
 		break;
 	case STATX:
 		if (!ctx->error)
@@ -1360,6 +1482,7 @@ struct efuse_ops metadata = {
 	.open = (void *)metadata_open,
 	.flush = (void *)metadata_flush,
 	.opendir = (void *)metadata_opendir,
+	.stands = (void *)metadata_stands,
 	.begin = (void *)metadata_begin,
 	.reply = (void *)metadata_reply,
 	.name = "metadata",

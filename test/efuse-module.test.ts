@@ -12,7 +12,9 @@ import * as uapi from '../src/protocol/efuse-module.js'
 const text = (path: string): string => readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)), 'utf8')
 /** Without comments, in one line, with user space's names of types. */
 const plain = (path: string): string => text(path).replace(/\/\*.*?\*\//gs, '')
-  .replace(/\b([us])(8|16|32|64)\b/g, '__$1$2').replace(/\bbool\b/g, '_Bool').replaceAll('EFUSE_NAME_LEN', '16').replace(/\s+/g, ' ')
+  .replace(/\b([us])(8|16|32|64)\b/g, '__$1$2').replace(/\bbool\b/g, '_Bool')
+  .replaceAll('EFUSE_NAME_LEN', '16').replaceAll('EFUSE_NOTE_WORDS', '4')
+  .replace(/\s+/g, ' ')
 
 const header = plain('bpf/efuse.h')
 const module = plain('kernel/src/efuse_bpf.h')
@@ -55,7 +57,7 @@ t.test('TypeScript knows the same hooks and ioctls', async (t) => {
     .matchAll(/#define (EFUSE_IOC_\w+)\s+_IO([RW]?)\(EFUSE_IOC_MAGIC, (\d+)(?:, (.*?))?\)/g)]
     .map(([, name, direction, number, type]) =>
       [name, ({ R: 2, W: 1 }[direction] ?? 0) * 2 ** 30 + ((type ? sizes[type] : 0) << 16) + 0xef00 + Number(number)]))
-  t.equal(Object.keys(numbers).length, 6)
+  t.equal(Object.keys(numbers).length, 7)
   t.strictSame(Object.fromEntries(Object.entries(uapi).filter(([name]) => name in numbers)), numbers)
 })
 

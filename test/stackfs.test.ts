@@ -10,12 +10,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import * as native from '../src/native.js'
+import { EFUSE_CAN_ATTR, EFUSE_CAN_NO_HANDLE } from '../src/protocol/efuse-module.js'
 import { StackFS, prepareStackFS } from '../src/fs/stackfs/index.js'
 import { ScriptedKernel } from '../src/testing/index.js'
 import type { StackFSOptions } from '../src/fs/stackfs/index.js'
 
 const asRoot = process.geteuid!() === 0
-const { CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN, O_RDWR, O_CREAT, O_EXCL } = native.constants
+const { CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN, O_RDWR, O_CREAT, O_EXCL, O_APPEND, O_TRUNC } = native.constants
 
 interface Ground {
   source: string
@@ -48,6 +49,32 @@ async function serve(
 }
 
 function suite(t: Test, byHandle: boolean): void {
+  t.test('files without handles, and attributes behind a write, where efuse.ko wants them', async (t) => {
+    const { kernel, source, end } = await serve({ passthrough: false })
+    const none = 0xffffffffffffffffn
+    const { entry, open } = await kernel.create(1, 'f', 0o600, O_RDWR | O_CREAT, { wants: EFUSE_CAN_NO_HANDLE })
+    t.equal(open.fh, none)
+    const write = async (text: string, offset: number, flags = 0): Promise<number[]> => {
+      const answer = Buffer.from(await kernel.call('FUSE_WRITE', entry.nodeid, { fh: none, offset, size: text.length, flags }, [],
+        Buffer.from(text), { wants: EFUSE_CAN_ATTR }))
+      // fuse_write_out, and fuse_attr_out: 16 bytes of time-outs, inode number, size
+      return [answer.length, answer.readUInt32LE(0), Number(answer.readBigUInt64LE(8 + 16 + 8))]
+    }
+    t.strictSame(await write('hello', 0), [8 + 104, 5, 5])
+    t.strictSame(await write('!', 0, O_APPEND), [8 + 104, 1, 6], 'appended')
+    t.equal(Buffer.from(await kernel.read(entry.nodeid, none, 0, 100)).toString(), 'hello!')
+    t.ok((await kernel.readdir(1, none)).some(({ name }) => String(name) === 'f'))
+    const emptied = await kernel.open(entry.nodeid, O_RDWR | O_TRUNC, { wants: EFUSE_CAN_NO_HANDLE })
+    t.equal(emptied.fh, none)
+    t.equal(fs.statSync(join(source, 'f')).size, 0)
+    await kernel.unlink(1, 'f')
+    t.strictSame(await write('gone', 0), [8 + 104, 4, 4], 'a file without a name')
+    await kernel.release(entry.nodeid, none)
+    t.equal((await kernel.open(entry.nodeid, O_RDWR)).fh === none, false, 'only where it is wanted')
+    t.equal((await kernel.call('FUSE_WRITE', entry.nodeid, { fh: none, size: 1 }, [], Buffer.from('x'))).length, 8)
+    await end()
+  })
+
   t.test('a tree is what it is on the source', async (t) => {
     const { kernel, source, end } = await serve()
     await kernel.paths.mkdir('/d')

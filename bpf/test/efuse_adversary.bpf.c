@@ -101,6 +101,8 @@ int EFUSE_HOOK(adversary_getattr)
 		fill(&entry.attr, S_IFREG);
 		note(bpf_efuse_reply_entry(ctx, &entry, sizeof(entry)));
 		note(bpf_efuse_reply_open(ctx, 0));
+		note(bpf_efuse_hold(ctx, 1, &entry, 32));
+		note(bpf_efuse_hold(ctx, 0, &entry, 8));
 		note(bpf_efuse_reply_statx(ctx, &reply, sizeof(reply)));
 		note(bpf_efuse_reply_statfs(ctx, &reply, sizeof(reply)));
 		note(bpf_efuse_reply_data(ctx, 0, &reply, sizeof(reply)));
@@ -347,6 +349,20 @@ int EFUSE_HOOK(adversary_select_queue)
 	return mode * 0x1234567;
 }
 
+SEC("struct_ops/stands")
+int EFUSE_HOOK(adversary_stands)
+{
+	char bytes[64];
+
+	bpf_efuse_name(ctx, mode, bytes, sizeof(bytes));
+	bpf_efuse_arg(ctx, 0, 0, bytes, sizeof(bytes));
+	bpf_efuse_inode(ctx, ctx->nodeid + mode);
+	bpf_efuse_who(ctx);
+	if (bpf_efuse_scratch(ctx, 32))
+		note(0);
+	return mode * 0x1234567;
+}
+
 SEC("struct_ops/begin")
 int EFUSE_HOOK(adversary_begin)
 {
@@ -354,6 +370,9 @@ int EFUSE_HOOK(adversary_begin)
 
 	if (scratch)
 		scratch[3] = ctx->nodeid;
+	/* nobody has said that the server can */
+	if (!bpf_efuse_want(ctx, 1 << (mode & 31)))
+		note(0);
 	return -EPERM;
 }
 
@@ -366,6 +385,7 @@ int EFUSE_HOOK(adversary_reply)
 	bpf_efuse_reply_copy(ctx, ~0U, bytes, sizeof(bytes));
 	bpf_efuse_reply_copy(ctx, 0, bytes, sizeof(bytes));
 	bpf_efuse_reply_first(ctx, bytes, sizeof(bytes));
+	bpf_efuse_reply_extra(ctx, bytes, sizeof(bytes));
 	if (scratch && scratch[3] != ctx->nodeid)
 		note(0);
 	return -EPERM;
@@ -383,6 +403,7 @@ struct efuse_ops adversary = {
 	.statfs = (void *)adversary_statfs,
 	.write = (void *)adversary_write,
 	.select_queue = (void *)adversary_select_queue,
+	.stands = (void *)adversary_stands,
 	.begin = (void *)adversary_begin,
 	.reply = (void *)adversary_reply,
 	.name = "adversary",

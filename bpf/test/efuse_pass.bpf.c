@@ -9,7 +9,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* In the order of struct efuse_ops. */
 enum { LOOKUP, GETATTR, ACCESS, GETXATTR, READLINK, OPEN, FLUSH, RELEASE, OPENDIR, READDIR, RELEASEDIR, STATFS, READ,
-	WRITE, BEGIN, REPLY, SELECT_QUEUE, HOOKS };
+	WRITE, BEGIN, REPLY, SELECT_QUEUE, STANDS, HOOKS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -47,6 +47,7 @@ HOOK("struct_ops.s", write, WRITE)
 HOOK("struct_ops", begin, BEGIN)
 HOOK("struct_ops", reply, REPLY)
 HOOK("struct_ops", select_queue, SELECT_QUEUE)
+HOOK("struct_ops", stands, STANDS)
 
 SEC(".struct_ops.link")
 struct efuse_ops pass = {
@@ -67,5 +68,6 @@ struct efuse_ops pass = {
 	.begin = (void *)pass_begin,
 	.reply = (void *)pass_reply,
 	.select_queue = (void *)pass_select_queue,
+	.stands = (void *)pass_stands,
 	.name = "pass",
 };

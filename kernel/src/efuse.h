@@ -13,7 +13,9 @@
 #include "efuse_args.h"
 #include "fuse_i.h"
 
+struct dentry;
 struct file;
+struct fuse_attr;
 struct iov_iter;
 struct kiocb;
 struct fuse_forget_link;
@@ -57,6 +59,20 @@ static inline bool efuse_write_iter(struct kiocb *iocb, struct iov_iter *from, s
 	return false;
 }
 #endif
+
+bool efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version);
+bool efuse_entry_stands(struct inode *dir, const struct efuse_note *note);
+void efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr);
+void efuse_hold_entry(struct dentry *entry, struct efuse_note *note, const struct fuse_args *args);
+void efuse_note_clear(struct efuse_note *note);
+
+/* Has nobody changed the inode's attributes since efuse_attr_stands()? */
+static inline bool efuse_attr_same(struct inode *inode, u64 version)
+{
+	/* what was read of them comes before */
+	smp_rmb();
+	return READ_ONCE(get_fuse_inode(inode)->attr_version) == version;
+}
 
 unsigned int efuse_select_queue(struct fuse_req *req, struct fuse_ring *ring, unsigned int cpu);
 

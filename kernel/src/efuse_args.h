@@ -4,6 +4,7 @@
 #define _FS_EFUSE_ARGS_H
 
 #include <linux/types.h>
+#include "efuse_uapi.h"
 
 struct fuse_args;
 struct fuse_conn;
@@ -13,6 +14,19 @@ struct inode;
 
 /* So many attachments of a connection may have begin or reply, and notes on requests. */
 #define EFUSE_WATCHERS 4
+
+#define EFUSE_NOTE_WORDS 4
+
+/*
+ * What a program has noted with an answer that the kernel holds, see bpf_efuse_hold(): with the attributes of an inode, or
+ * with the name of a dentry. Written under the inode's, or the dentry's, lock; @seq is odd meanwhile.
+ */
+struct efuse_note {
+	u32 seq;
+	/* whose it is; 0: there is none */
+	u32 holder;
+	u64 words[EFUSE_NOTE_WORDS];
+};
 
 /* struct efuse_args.flags */
 #define EFUSE_ARGS_NO_HOOK	BIT(0)	/* to the server: no request hook is asked */
@@ -36,6 +50,12 @@ struct efuse_args {
 		u64 targets[2];
 	};
 	u32 flags;
+	/* EFUSE_CAN_*: what the server is asked for beside the request */
+	u16 wants;
+	/* Whose notes they are, on the answer's attributes and on its name; 0: there are none. */
+	u32 holder;
+	u64 attr_note[EFUSE_NOTE_WORDS];
+	u64 name_note[EFUSE_NOTE_WORDS];
 };
 
 #endif

@@ -46,7 +46,16 @@ static int efuse_inode_test(struct inode *inode, void *nodeid)
 /* The inode of this number, if the kernel holds it. Under rcu_read_lock(), for as long. */
 struct inode *efuse_find_inode(struct efuse_call *call, u64 nodeid)
 {
-	return call->fm ? find_inode_rcu(call->fm->sb, nodeid, efuse_inode_test, &nodeid) : NULL;
+	struct inode *inode;
+
+	if (call->found && call->found_nodeid == nodeid)
+		return call->found;
+	inode = call->fm ? find_inode_rcu(call->fm->sb, nodeid, efuse_inode_test, &nodeid) : NULL;
+	if (call->hook != EFUSE_READ && call->hook != EFUSE_WRITE) {
+		call->found = inode;
+		call->found_nodeid = nodeid;
+	}
+	return inode;
 }
 
 /* The file bound to the inode of the request. */

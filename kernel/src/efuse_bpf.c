@@ -102,6 +102,7 @@ static struct efuse_ops efuse_cfi_stubs = {
 	.begin		= efuse_stub,
 	.reply		= efuse_stub,
 	.select_queue	= efuse_stub,
+	.stands		= efuse_stub,
 };
 
 static struct bpf_struct_ops bpf_efuse_ops = {

@@ -8,6 +8,7 @@
 #define _FS_EFUSE_BPF_H
 
 #include <linux/types.h>
+#include "efuse_args.h"
 #include "efuse_uapi.h"
 
 /* What request hooks return; other values are errors for the caller. 0 is also what an absent program returns. */
@@ -45,6 +46,7 @@ struct efuse_ctx {
 	u32 cpu;
 	u32 nr_queues;
 	u32 queue;
+	u64 note[EFUSE_NOTE_WORDS];
 	/*
 	 * Always NULL. A struct of nothing but numbers is just memory to the verifier: a program could hand one of its
 	 * own making to a call. With a pointer in it, it must be the one that the hook was given.
@@ -81,6 +83,8 @@ struct efuse_ops {
 	int (*begin)(struct efuse_ctx *ctx);
 	int (*reply)(struct efuse_ctx *ctx);
 	int (*select_queue)(struct efuse_ctx *ctx);
+	/* Before there is a request, maybe under RCU. */
+	int (*stands)(struct efuse_ctx *ctx);
 
 	u64 token;
 	char name[EFUSE_NAME_LEN];

@@ -352,7 +352,10 @@ void efuse_detach(void *owner)
 	kfree(att);
 }
 
-/* The connection ends: its last reference has been dropped, so that nobody can still make requests. */
+/*
+ * The connection ends: its last reference has been dropped, so that nobody can still make requests. Path walks under RCU,
+ * which have none, may still ask whether something stands.
+ */
 void efuse_conn_gone(struct fuse_conn *fc)
 {
 	struct efuse_token *token, *next;
@@ -362,6 +365,7 @@ void efuse_conn_gone(struct fuse_conn *fc)
 		return;
 	mutex_lock(&ec->lock);
 	efuse_publish(ec, NULL);
+	synchronize_rcu();
 	mutex_lock(&efuse_lock);
 	list_for_each_entry_safe(token, next, &efuse_tokens, list)
 		if (token->ec == ec)
@@ -482,6 +486,21 @@ static long efuse_ioctl_info(struct fuse_conn *fc, struct efuse_info __user *arg
 	return err;
 }
 
+static long efuse_ioctl_can(struct fuse_conn *fc, unsigned long can)
+{
+	struct efuse_conn *ec;
+
+	if (can & ~(EFUSE_CAN_ATTR | EFUSE_CAN_NO_HANDLE))
+		return -EINVAL;
+	mutex_lock(&efuse_lock);
+	ec = efuse_conn_of(fc);
+	/* what is open without a handle stays so: it is never taken back */
+	if (ec)
+		WRITE_ONCE(ec->can, ec->can | can);
+	mutex_unlock(&efuse_lock);
+	return ec ? 0 : -ENOMEM;
+}
+
 static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, unsigned long arg)
 {
 	void __user *argp = (void __user *)arg;
@@ -499,6 +518,8 @@ static long efuse_ioctl(struct fuse_conn *fc, unsigned int cmd, unsigned long ar
 		return efuse_set_queues(fc, arg);
 	case EFUSE_IOC_BACKGROUND:
 		return efuse_set_background(fc, arg);
+	case EFUSE_IOC_CAN:
+		return efuse_ioctl_can(fc, arg);
 	default:
 		return -ENOTTY;
 	}

@@ -34,6 +34,7 @@ enum efuse_hook {
 	EFUSE_BEGIN,
 	EFUSE_REPLY,
 	EFUSE_SELECT_QUEUE,
+	EFUSE_STANDS,
 	EFUSE_NR_HOOKS,
 	EFUSE_NO_HOOK = EFUSE_NR_HOOKS,
 };
@@ -86,6 +87,9 @@ struct efuse_conn {
 	/* Hooks that somebody has, by their bits: may lag behind the table of hooks. */
 	u32 filled;
 
+	/* EFUSE_CAN_*: what the server understands */
+	u32 can;
+
 	/* Files that programs have opened, by the low bits of their file handle. */
 	struct xarray opens;
 };
@@ -104,14 +108,21 @@ struct efuse_call {
 	struct fuse_conn *fc;
 	/* NULL where no inode may be looked up: FORGET, background replies, select_queue */
 	struct fuse_mount *fm;
-	/* NULL for FORGET */
+	/* NULL for FORGET, and where there is no request yet */
 	struct fuse_args *args;
+	/* The inode that was looked up last: programs that can't sleep run under RCU, so that it stays there. */
+	struct inode *found;
+	u64 found_nodeid;
 	/* A read or write that is no request yet, the caller's memory, and where in the file it goes on */
 	struct kiocb *iocb;
 	const struct iov_iter *iter;
 	loff_t pos;
 	/* the backing file was read, which has noted that it was accessed */
 	bool backing_read;
+	/* reply: what the server has told beside its answer, or NULL */
+	const struct fuse_attr_out *extra;
+	/* room for it */
+	struct fuse_attr_out attr;
 };
 
 static inline struct efuse_call *efuse_call(struct efuse_ctx *ctx)
@@ -128,6 +139,8 @@ static inline bool efuse_synthetic(u64 nodeid)
 void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm, struct fuse_args *args,
 		     bool background);
 int efuse_run(struct efuse_call *call, enum efuse_hook hook);
+int efuse_run_holder(struct efuse_call *call, enum efuse_hook hook, u32 holder);
+bool efuse_ready(struct fuse_conn *fc);
 bool efuse_takes(struct fuse_conn *fc, enum efuse_hook hook);
 bool efuse_ask(struct efuse_call *call, enum efuse_hook hook, ssize_t *result);
 
@@ -138,7 +151,8 @@ void efuse_detach(void *owner);
 
 /* efuse_open.c */
 int efuse_open_answer(struct efuse_call *call);
-int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args);
+int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args, bool may_sleep);
+void efuse_open_adopt(struct fuse_conn *fc, struct fuse_args *args);
 void efuse_opens_free(struct efuse_conn *ec);
 
 /* efuse_backing.c */
@@ -150,6 +164,7 @@ int efuse_set_queues(struct fuse_conn *fc, unsigned long nr);
 int efuse_set_background(struct fuse_conn *fc, unsigned long max);
 
 /* efuse_kfunc.c */
+bool efuse_attr_valid(const struct fuse_attr *attr);
 int efuse_kfuncs_init(const struct bpf_struct_ops *ops);
 
 #endif

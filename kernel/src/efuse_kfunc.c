@@ -145,14 +145,18 @@ __bpf_kfunc int bpf_efuse_name(struct efuse_ctx *ctx, u32 which, void *mem, u32 
 	const char *name;
 	u32 len;
 
-	memset(mem, 0, mem__sz);
-	if (arg < 0)
+	if (arg < 0) {
+		memset(mem, 0, mem__sz);
 		return -EINVAL;
+	}
 	name = args->in_args[arg].value;
 	len = strnlen(name, args->in_args[arg].size);
-	if (len > mem__sz)
+	if (len > mem__sz) {
+		memset(mem, 0, mem__sz);
 		return -ENAMETOOLONG;
+	}
 	memcpy(mem, name, len);
+	memset(mem + len, 0, mem__sz - len);
 	return len;
 }
 
@@ -244,6 +248,15 @@ __bpf_kfunc u32 bpf_efuse_inode(struct efuse_ctx *ctx, u64 nodeid)
 
 static siphash_key_t efuse_who_key __read_mostly;
 
+/* Who was last asked about on a CPU, of those without further groups, as hashing takes longer than looking. */
+struct efuse_last_who {
+	u64 ids;
+	u64 caps;
+	const struct user_namespace *user_ns;
+	u64 who;
+};
+static DEFINE_PER_CPU(struct efuse_last_who, efuse_last_who);
+
 /**
  * bpf_efuse_who - a number that stands for the caller's rights
  * @ctx: request, in a request hook, or a reply that somebody waits for
@@ -254,14 +267,29 @@ __bpf_kfunc u64 bpf_efuse_who(struct efuse_ctx *ctx)
 {
 	const struct cred *cred = current_cred();
 	u64 ids = (u64)__kuid_val(cred->fsuid) << 32 | __kgid_val(cred->fsgid);
-	u64 groups = 0;
+	struct efuse_last_who *last;
+	u64 groups = 0, who = 0;
 
 	if (!efuse_call(ctx)->fm)
 		return 0;
+	if (!cred->group_info->ngroups) {
+		last = get_cpu_ptr(&efuse_last_who);
+		if (last->ids == ids && last->caps == cred->cap_effective.val && last->user_ns == cred->user_ns)
+			who = last->who;
+		put_cpu_ptr(&efuse_last_who);
+		if (who)
+			return who;
+	}
 	/* sorted, see groups_sort() */
 	if (cred->group_info->ngroups)
 		groups = siphash(cred->group_info->gid, cred->group_info->ngroups * sizeof(kgid_t), &efuse_who_key);
-	return siphash_4u64(ids, cred->cap_effective.val, (unsigned long)cred->user_ns, groups, &efuse_who_key) ?: 1;
+	who = siphash_4u64(ids, cred->cap_effective.val, (unsigned long)cred->user_ns, groups, &efuse_who_key) ?: 1;
+	if (!cred->group_info->ngroups) {
+		last = get_cpu_ptr(&efuse_last_who);
+		*last = (struct efuse_last_who) { ids, cred->cap_effective.val, cred->user_ns, who };
+		put_cpu_ptr(&efuse_last_who);
+	}
+	return who;
 }
 
 /* A reply of fixed size: where to put it, or NULL. */
@@ -275,7 +303,7 @@ static void *efuse_reply_fixed(struct efuse_call *call, u32 size)
 }
 
 /* What fs/fuse takes from anybody, and the flags that only virtiofs knows. */
-static bool efuse_attr_valid(const struct fuse_attr *attr)
+bool efuse_attr_valid(const struct fuse_attr *attr)
 {
 	return fuse_valid_type(attr->mode) && attr->size <= LLONG_MAX && !attr->flags &&
 	       attr->atimensec < NSEC_PER_SEC && attr->mtimensec < NSEC_PER_SEC && attr->ctimensec < NSEC_PER_SEC &&
@@ -350,6 +378,27 @@ __bpf_kfunc int bpf_efuse_reply_attr(struct efuse_ctx *ctx, const void *attr, u3
 		statx->stat.rdev_minor = MINOR(new_decode_dev(in.attr.rdev));
 	}
 	call->replied = true;
+	return 0;
+}
+
+/**
+ * bpf_efuse_hold - lets the kernel hold this answer: before it asks again, the hook stands is asked whether it still stands
+ * @ctx: GETATTR, STATX, LOOKUP
+ * @name: note on what the name means, of LOOKUP; else on the attributes
+ * @note: 32 bytes that stands is told then, in ctx->note
+ * @note__sz: their size
+ *
+ * Returns: 0; -EINVAL: another size, or another kind of request
+ */
+__bpf_kfunc int bpf_efuse_hold(struct efuse_ctx *ctx, bool name, const void *note, u32 note__sz)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct efuse_args *args = &call->args->efuse;
+
+	if (note__sz != sizeof(args->attr_note) || (call->hook != EFUSE_LOOKUP && (name || call->hook != EFUSE_GETATTR)))
+		return -EINVAL;
+	memcpy(name ? args->name_note : args->attr_note, note, sizeof(args->attr_note));
+	args->holder = call->id;
 	return 0;
 }
 
@@ -451,7 +500,8 @@ __bpf_kfunc int bpf_efuse_reply_entry(struct efuse_ctx *ctx, const void *entry, 
 }
 
 /**
- * bpf_efuse_reply_open - answers OPEN or OPENDIR, of a file that is opened for reading alone
+ * bpf_efuse_reply_open - answers OPEN or OPENDIR: of a file that is opened for reading alone, unless the server can do
+ * without handles
  * @ctx: OPEN or OPENDIR
  * @open_flags: FOPEN_*
  *
@@ -466,7 +516,9 @@ __bpf_kfunc int bpf_efuse_reply_open(struct efuse_ctx *ctx, u32 open_flags)
 
 	if (ctx->opcode != FUSE_OPEN && ctx->opcode != FUSE_OPENDIR)
 		return -EINVAL;
-	if ((ctx->flags & O_ACCMODE) != O_RDONLY || ctx->flags & O_TRUNC)
+	if (ctx->flags & O_TRUNC)
+		return -EACCES;
+	if ((ctx->flags & O_ACCMODE) != O_RDONLY && !(READ_ONCE(call->fc->efuse->can) & EFUSE_CAN_NO_HANDLE))
 		return -EACCES;
 	out = efuse_reply_fixed(call, sizeof(*out));
 	if (!out || open_flags & ~allowed)
@@ -757,6 +809,54 @@ __bpf_kfunc int bpf_efuse_reply_first(struct efuse_ctx *ctx, void *mem, u32 mem_
 }
 
 /**
+ * bpf_efuse_reply_extra - copies what the server was asked for beside its answer
+ * @ctx: in the reply hook
+ * @mem: for the struct fuse_attr_out
+ * @mem__sz: its size
+ *
+ * Returns: bytes copied; 0: there is none; or -EINVAL
+ */
+__bpf_kfunc int bpf_efuse_reply_extra(struct efuse_ctx *ctx, void *mem, u32 mem__sz)
+{
+	const struct fuse_attr_out *extra = efuse_call(ctx)->extra;
+
+	if (mem__sz != sizeof(*extra))
+		return -EINVAL;
+	if (!extra) {
+		memset(mem, 0, mem__sz);
+		return 0;
+	}
+	memcpy(mem, extra, sizeof(*extra));
+	return sizeof(*extra);
+}
+
+/**
+ * bpf_efuse_want - asks the server for more than the request does
+ * @ctx: in the begin hook of a request that somebody waits for
+ * @what: EFUSE_CAN_*: ATTR of WRITE, NO_HANDLE of CREATE and OPEN
+ *
+ * Returns: 0; -EOPNOTSUPP: the server has not said that it can; -EINVAL: not of this request
+ */
+__bpf_kfunc int bpf_efuse_want(struct efuse_ctx *ctx, u32 what)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	u32 fits = 0;
+
+	if (call->hook != EFUSE_BEGIN || !call->args || !call->fm || ctx->background)
+		return -EINVAL;
+	if (ctx->opcode == FUSE_WRITE)
+		fits = EFUSE_CAN_ATTR;
+	else if (ctx->opcode == FUSE_CREATE || ctx->opcode == FUSE_OPEN)
+		fits = EFUSE_CAN_NO_HANDLE;
+	if (what & ~fits)
+		return -EINVAL;
+	if (what & ~READ_ONCE(call->fc->efuse->can))
+		return -EOPNOTSUPP;
+	call->args->efuse.wants |= what;
+	return 0;
+}
+
+/**
  * bpf_efuse_backing_size - size of the file that is bound to the inode of the request
  * @ctx: READ or WRITE
  *
@@ -898,6 +998,7 @@ BTF_ID_FLAGS(func, bpf_efuse_scratch, KF_RET_NULL)
 BTF_ID_FLAGS(func, bpf_efuse_in_group)
 BTF_ID_FLAGS(func, bpf_efuse_inode)
 BTF_ID_FLAGS(func, bpf_efuse_who)
+BTF_ID_FLAGS(func, bpf_efuse_hold)
 BTF_ID_FLAGS(func, bpf_efuse_reply_attr)
 BTF_ID_FLAGS(func, bpf_efuse_reply_statx)
 BTF_ID_FLAGS(func, bpf_efuse_reply_entry)
@@ -909,6 +1010,8 @@ BTF_ID_FLAGS(func, bpf_efuse_reply_block)
 BTF_ID_FLAGS(func, bpf_efuse_reply_dirent)
 BTF_ID_FLAGS(func, bpf_efuse_reply_copy)
 BTF_ID_FLAGS(func, bpf_efuse_reply_first)
+BTF_ID_FLAGS(func, bpf_efuse_reply_extra)
+BTF_ID_FLAGS(func, bpf_efuse_want)
 BTF_ID_FLAGS(func, bpf_efuse_backing_size)
 BTF_ID_FLAGS(func, bpf_efuse_backing_state)
 BTF_ID_FLAGS(func, bpf_efuse_backing_fill)
@@ -920,6 +1023,7 @@ BTF_KFUNCS_END(efuse_kfuncs)
 /* For hooks that may answer. Those for one kind of request check which it is. */
 BTF_SET_START(efuse_kfuncs_answer)
 BTF_ID(func, bpf_efuse_in_group)
+BTF_ID(func, bpf_efuse_hold)
 BTF_ID(func, bpf_efuse_reply_attr)
 BTF_ID(func, bpf_efuse_reply_statx)
 BTF_ID(func, bpf_efuse_reply_entry)
@@ -934,6 +1038,7 @@ BTF_SET_END(efuse_kfuncs_answer)
 BTF_SET_START(efuse_kfuncs_reply)
 BTF_ID(func, bpf_efuse_reply_copy)
 BTF_ID(func, bpf_efuse_reply_first)
+BTF_ID(func, bpf_efuse_reply_extra)
 BTF_SET_END(efuse_kfuncs_reply)
 
 /* For read and write. */

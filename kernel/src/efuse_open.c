@@ -6,7 +6,9 @@
  * without it, and the first one that does makes the server open the file, late; from then on its handle takes the
  * place of ours on the way. A file that was never opened there is never released there.
  *
- * Only files opened for reading alone: written-back pages come in atomic context, where nothing can be opened.
+ * Only files opened for reading alone: written-back pages come in atomic context, where nothing can be opened. Unless the
+ * server can do without handles (EFUSE_CAN_NO_HANDLE): then written-back pages have none, as the first few requests on any
+ * such file, which often are all; and a file that is made, or emptied, is left like that by the server itself.
  */
 #include <linux/mutex.h>
 #include <linux/refcount.h>
@@ -16,6 +18,9 @@
 
 #define EFUSE_FH_TAG	(0xEF5EULL << 48)
 #define EFUSE_FH_ID(fh)	((fh) ^ EFUSE_FH_TAG)
+
+/* So many requests on a file go without a handle before the server is made to open it: opening costs two. */
+#define EFUSE_WITHOUT_HANDLE 4
 
 struct efuse_open {
 	/* the table's, until it is released, and one for each request that looks at it */
@@ -27,6 +32,8 @@ struct efuse_open {
 	/* the server takes requests without opening: RELEASE is not for it either */
 	bool no_release;
 	bool dir;
+	/* requests that went without a handle */
+	atomic_t without;
 	u32 flags;
 	u64 nodeid;
 	u64 fh;
@@ -62,14 +69,8 @@ static struct efuse_open *efuse_open_get(struct efuse_conn *ec, u64 fh, u64 node
 	return open;
 }
 
-/**
- * efuse_open_answer - remembers a file that a program has just opened
- * @call: OPEN or OPENDIR, whose reply the program has filled in
- */
-int efuse_open_answer(struct efuse_call *call)
+static int efuse_open_new(struct efuse_conn *ec, u64 nodeid, u32 flags, bool dir, u64 *fh)
 {
-	struct fuse_open_out *out = call->args->out_args[0].value;
-	struct efuse_conn *ec = call->fc->efuse;
 	struct efuse_open *open;
 	u32 id;
 	int err;
@@ -79,16 +80,54 @@ int efuse_open_answer(struct efuse_call *call)
 		return -ENOMEM;
 	refcount_set(&open->count, 1);
 	mutex_init(&open->lock);
-	open->dir = call->args->opcode == FUSE_OPENDIR;
-	open->flags = call->ctx.flags;
-	open->nodeid = call->args->nodeid;
+	open->dir = dir;
+	open->flags = flags;
+	open->nodeid = nodeid;
 	err = xa_alloc(&ec->opens, &id, open, xa_limit_31b, GFP_KERNEL_ACCOUNT);
 	if (err) {
 		efuse_open_put(open);
 		return err;
 	}
-	out->fh = EFUSE_FH_TAG | id;
+	*fh = EFUSE_FH_TAG | id;
 	return 0;
+}
+
+/**
+ * efuse_open_answer - remembers a file that a program has just opened
+ * @call: OPEN or OPENDIR, whose reply the program has filled in
+ */
+int efuse_open_answer(struct efuse_call *call)
+{
+	struct fuse_open_out *out = call->args->out_args[0].value;
+
+	return efuse_open_new(call->fc->efuse, call->args->nodeid, call->ctx.flags,
+			      call->args->opcode == FUSE_OPENDIR, &out->fh);
+}
+
+/**
+ * efuse_open_adopt - remembers a file that the server has opened without a handle
+ * @fc: connection
+ * @args: CREATE or OPEN, answered
+ *
+ * If there is no memory for that, the file's requests go to the server as they are, RELEASE included.
+ */
+void efuse_open_adopt(struct fuse_conn *fc, struct fuse_args *args)
+{
+	struct fuse_open_out *out = args->out_args[args->out_numargs - 1].value;
+	const void *in = args->in_args[0].value;
+	u64 nodeid = args->nodeid;
+	u32 flags;
+
+	if (out->fh != EFUSE_FH_NONE)
+		return;
+	if (args->opcode == FUSE_CREATE) {
+		nodeid = ((const struct fuse_entry_out *)args->out_args[0].value)->nodeid;
+		flags = ((const struct fuse_create_in *)in)->flags;
+	} else {
+		flags = ((const struct fuse_open_in *)in)->flags;
+	}
+	WRITE_ONCE(fc->efuse->opened, true);
+	efuse_open_new(fc->efuse, nodeid, flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC), false, &out->fh);
 }
 
 /* The file handle in a request that has one. */
@@ -101,6 +140,8 @@ static u64 *efuse_fh_of(struct fuse_args *args)
 	case FUSE_READDIR:
 	case FUSE_READDIRPLUS:
 		return &((struct fuse_read_in *)in)->fh;
+	case FUSE_WRITE:
+		return &((struct fuse_write_in *)in)->fh;
 	case FUSE_RELEASE:
 	case FUSE_RELEASEDIR:
 		return &((struct fuse_release_in *)in)->fh;
@@ -207,14 +248,51 @@ static bool efuse_open_needed(struct fuse_conn *fc, struct fuse_args *args, stru
 	}
 }
 
+/* May the request go without a handle? */
+static bool efuse_open_without(struct efuse_conn *ec, struct fuse_args *args, struct efuse_open *open, bool may_sleep)
+{
+	if (!(READ_ONCE(ec->can) & EFUSE_CAN_NO_HANDLE))
+		return false;
+	switch (args->opcode) {
+	case FUSE_READ:
+	case FUSE_WRITE:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+		return !may_sleep || (!READ_ONCE(open->opened) &&
+				      atomic_add_unless(&open->without, 1, EFUSE_WITHOUT_HANDLE));
+	default:
+		return false;
+	}
+}
+
+/* COPY_FILE_RANGE has a second handle, that of the file it writes to. */
+static int efuse_open_resolve_second(struct fuse_mount *fm, struct fuse_args *args)
+{
+	struct fuse_copy_file_range_in *in = (void *)args->in_args[0].value;
+	struct efuse_open *open;
+	int err;
+
+	if (args->opcode != FUSE_COPY_FILE_RANGE && args->opcode != FUSE_COPY_FILE_RANGE_64)
+		return EFUSE_PASS;
+	open = efuse_open_get(fm->fc->efuse, in->fh_out, in->nodeid_out, false);
+	if (!open)
+		return EFUSE_PASS;
+	err = efuse_open_late(fm, open);
+	if (!err)
+		in->fh_out = open->fh;
+	efuse_open_put(open);
+	return err;
+}
+
 /**
  * efuse_open_resolve - makes a request on a file that a program has opened one that the server understands
  * @fm: mount
- * @args: request; its caller may sleep, unless it is a WRITE
+ * @args: request
+ * @may_sleep: so may its caller; else it is a WRITE of written-back pages
  *
  * Returns: EFUSE_PASS: so it is, or was before; EFUSE_DONE: the server need not hear of it; or an error.
  */
-int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args)
+int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args, bool may_sleep)
 {
 	struct fuse_conn *fc = fm->fc;
 	struct efuse_conn *ec = fc->efuse;
@@ -226,6 +304,9 @@ int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args)
 	fh = efuse_fh_of(args);
 	if (!fh)
 		return EFUSE_PASS;
+	ret = efuse_open_resolve_second(fm, args);
+	if (ret != EFUSE_PASS)
+		return ret;
 	release = args->opcode == FUSE_RELEASE || args->opcode == FUSE_RELEASEDIR;
 	open = efuse_open_get(ec, *fh, args->nodeid, release);
 	if (!open)
@@ -237,6 +318,12 @@ int efuse_open_resolve(struct fuse_mount *fm, struct fuse_args *args)
 		ret = EFUSE_DONE;
 	} else if (efuse_synthetic(open->nodeid)) {
 		ret = -EOPNOTSUPP;
+	} else if (efuse_open_without(ec, args, open, may_sleep)) {
+		*fh = EFUSE_FH_NONE;
+		ret = EFUSE_PASS;
+	} else if (!may_sleep) {
+		/* never: such files are opened for writing only where this can be done without */
+		ret = -EIO;
 	} else {
 		ret = efuse_open_late(fm, open);
 		if (!ret)

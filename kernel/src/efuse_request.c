@@ -121,7 +121,7 @@ static void efuse_ctx_fill(struct efuse_ctx *ctx, const struct fuse_args *args)
 void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm, struct fuse_args *args,
 		     bool background)
 {
-	memset(call, 0, sizeof(*call));
+	memset(call, 0, offsetof(typeof(*call), attr));
 	call->hook = EFUSE_NO_HOOK;
 	call->fc = fc;
 	call->fm = fm;
@@ -131,7 +131,7 @@ void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_
 }
 
 /* Before INIT's reply, and after the connection's end, requests take the ordinary way: they wait, or fail. */
-static bool efuse_ready(struct fuse_conn *fc)
+bool efuse_ready(struct fuse_conn *fc)
 {
 	/* Pairs with smp_store_release() in fuse_chan_set_initialized() */
 	return smp_load_acquire(&fc->chan->initialized) && READ_ONCE(fc->chan->connected) && fc->conn_init;
@@ -139,9 +139,32 @@ static bool efuse_ready(struct fuse_conn *fc)
 
 static int efuse_call_slot(struct efuse_call *call, const struct efuse_slot *slot)
 {
+	int ret;
+
 	call->place = slot->place;
 	call->id = slot->id;
-	return slot->fn(&call->ctx);
+	ret = slot->fn(&call->ctx);
+	call->found = NULL;
+	return ret;
+}
+
+/* Runs a hook if it is @holder's: what it returned, or 0. */
+int efuse_run_holder(struct efuse_call *call, enum efuse_hook hook, u32 holder)
+{
+	struct efuse_conn *ec = call->fc->efuse;
+	struct srcu_ctr __percpu *readers;
+	const struct efuse_hooks *hooks;
+	const struct efuse_slot *slot;
+	int ret = 0;
+
+	readers = srcu_read_lock_fast(&ec->srcu);
+	hooks = srcu_dereference(call->fc->efuse_hooks, &ec->srcu);
+	call->hook = hook;
+	slot = hooks ? &hooks->slot[hook] : NULL;
+	if (slot && slot->fn && slot->id == holder)
+		ret = efuse_call_slot(call, slot);
+	srcu_read_unlock_fast(&ec->srcu, readers);
+	return ret;
 }
 
 /* Runs the hook, if there is one: what it returned, or 0. begin and reply are run for all who have them. */
@@ -297,13 +320,13 @@ static bool efuse_names_synthetic(const struct fuse_args *args)
  *
  * Returns: true: answered, with @result; false: the server may have the request.
  */
-static bool efuse_keep(struct fuse_mount *fm, struct fuse_args *args, ssize_t *result)
+static bool efuse_keep(struct fuse_mount *fm, struct fuse_args *args, bool may_sleep, ssize_t *result)
 {
 	struct efuse_conn *ec = fm->fc->efuse;
 	int ret;
 
 	if (READ_ONCE(ec->opened)) {
-		ret = efuse_open_resolve(fm, args);
+		ret = efuse_open_resolve(fm, args, may_sleep);
 		if (ret != EFUSE_PASS) {
 			*result = ret == EFUSE_DONE ? 0 : ret;
 			return true;
@@ -326,6 +349,30 @@ static void efuse_run_reply(struct efuse_call *call, ssize_t result)
 	efuse_run(call, EFUSE_REPLY);
 }
 
+/* Sends a request of whose answer attributes are wanted behind its own struct: see bpf_efuse_want(). */
+static noinline ssize_t efuse_send_for_more(struct efuse_call *call)
+{
+	struct fuse_args *args = call->args;
+	struct fuse_arg *more = &args->out_args[args->out_numargs];
+	struct fuse_attr_out *attr = &call->attr;
+	ssize_t ret;
+
+	memset(attr, 0, sizeof(*attr));
+	more->size = sizeof(*attr);
+	more->value = attr;
+	args->out_numargs++;
+	/* the server may leave it out */
+	args->out_argvar = true;
+	ret = fuse_chan_send(call->fc->chan, args);
+	args->out_argvar = false;
+	args->out_numargs--;
+	if (ret < 0)
+		return ret;
+	if (more->size == sizeof(*attr) && efuse_attr_valid(&attr->attr))
+		call->extra = attr;
+	return 0;
+}
+
 /**
  * efuse_request - fuse_chan_send(), with the connection's programs on the way
  * @fm: mount
@@ -339,7 +386,7 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 
 	if (!efuse_ready(fc)) {
 		/* a file that a program has opened is closed here even so */
-		if (efuse_keep(fm, args, &ret))
+		if (efuse_keep(fm, args, true, &ret))
 			return ret;
 		return fuse_chan_send(fc->chan, args);
 	}
@@ -351,12 +398,17 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 	}
 
 	efuse_call_init(&call, fc, fm, args, false);
-	if (efuse_answer(&call, &ret) || efuse_keep(fm, args, &ret))
+	if (efuse_answer(&call, &ret) || efuse_keep(fm, args, true, &ret))
 		return ret;
 
 	args->efuse.flags |= EFUSE_ARGS_WATCHED;
 	efuse_run(&call, EFUSE_BEGIN);
-	ret = fuse_chan_send(fc->chan, args);
+	if (args->efuse.wants & EFUSE_CAN_ATTR)
+		ret = efuse_send_for_more(&call);
+	else
+		ret = fuse_chan_send(fc->chan, args);
+	if (args->efuse.wants & EFUSE_CAN_NO_HANDLE && !ret)
+		efuse_open_adopt(fc, args);
 	efuse_run_reply(&call, ret);
 	return ret;
 }
@@ -407,6 +459,7 @@ static void efuse_background_end(struct fuse_args *args, int error)
  */
 int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_flags)
 {
+	bool atomic = args->opcode == FUSE_WRITE && args->nocreds;
 	struct fuse_conn *fc = fm->fc;
 	struct efuse_call call;
 	ssize_t ret;
@@ -416,8 +469,7 @@ int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_fl
 		return fuse_chan_send_bg(fc->chan, args, gfp_flags);
 
 	efuse_call_init(&call, fc, fm, args, true);
-	if ((efuse_ready(fc) && !(args->opcode == FUSE_WRITE && args->nocreds) && efuse_answer(&call, &ret)) ||
-	    efuse_keep(fm, args, &ret)) {
+	if ((efuse_ready(fc) && !atomic && efuse_answer(&call, &ret)) || efuse_keep(fm, args, !atomic, &ret)) {
 		if (ret < 0)
 			return ret;
 		args->end(args, 0);

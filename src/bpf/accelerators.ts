@@ -27,6 +27,8 @@ export interface AcceleratorContext {
   readonly agreement: Agreement | null
   /** Whose file system: `program` is another program's, under `efuse exec`. */
   readonly server: 'stackfs' | 'memfs' | 'module' | 'embedded' | 'program'
+  /** What the server can do beside FUSE: EFUSE_CAN_... of src/protocol/efuse-module.ts. Default: nothing. */
+  readonly can?: number
   /** Whether requests go over io_uring. */
   readonly uring: boolean
   /** How many io_uring queues are served. */

@@ -15,7 +15,7 @@ const { EINVAL } = osConstants.errno
 /** The hooks of a connection, in the order of struct efuse_ops. */
 export const HOOKS = [
   'lookup', 'getattr', 'access', 'getxattr', 'readlink', 'open', 'flush', 'release', 'opendir', 'readdir', 'releasedir',
-  'statfs', 'read', 'write', 'begin', 'reply', 'select_queue',
+  'statfs', 'read', 'write', 'begin', 'reply', 'select_queue', 'stands',
 ] as const
 export type HookName = (typeof HOOKS)[number]
 

@@ -8,7 +8,9 @@
  *     mounted.metadata?.invalidate(nodeid)
  */
 import { randomBytes } from 'node:crypto'
+import * as native from '../native.js'
 import type { FuseInitFlagName } from '../protocol/constants.js'
+import { EFUSE_CAN_ATTR, EFUSE_CAN_NO_HANDLE, EFUSE_IOC_CAN } from '../protocol/efuse-module.js'
 import { agreedOn } from '../protocol/init.js'
 import type { Notifier } from '../fs/filesystem.js'
 import type { SourceChanges } from '../mount/source-watch.js'
@@ -226,6 +228,11 @@ function operations(context: AcceleratorContext, options: MetadataOptions): Reco
   }
 }
 
+/** What the server can do beside FUSE: the kernel is told, so that it may be asked for. */
+function serverCan({ can = 0, control }: AcceleratorContext): number {
+  return can !== 0 && native.ioctlValue(control, EFUSE_IOC_CAN, can) === 0 ? can : 0
+}
+
 type Notify = Pick<Notifier, 'invalInode' | 'invalEntry'>
 
 /** A mount's metadata in the kernel. */
@@ -298,7 +305,14 @@ export class MetadataCache implements Attachment {
         opendir_unasked: notShared(options) && !differsByCaller(context, options.perCaller),
         keep_data: options.keepData ?? notShared(options),
       })
-      for (const [name, on] of Object.entries(operations(context, options))) object.knobs.set(`answer_${name}`, on)
+      const answered = operations(context, options)
+      for (const [name, on] of Object.entries(answered)) object.knobs.set(`answer_${name}`, on)
+      const can = serverCan(context)
+      object.knobs.set({
+        tells_attr: (can & EFUSE_CAN_ATTR) !== 0,
+        // What opening means for the kernel's own reads and writes is the server's to say.
+        without_handles: (can & EFUSE_CAN_NO_HANDLE) !== 0 && answered.open && agreed(context, 'FUSE_PASSTHROUGH') === false,
+      })
       const link = program.attach(context.token())
       return new MetadataCache(program, link, metadataMemory(options), options.settle ?? 1,
         context.watch, context.notify ?? null)

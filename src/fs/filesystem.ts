@@ -116,6 +116,9 @@ export interface FileSystem {
    */
   readonly synchronous?: boolean
 
+  /** What it can do beside FUSE on mounts of type efuse: EFUSE_CAN_... of src/protocol/efuse-module.ts. Default: nothing. */
+  readonly can?: number
+
   /** Called before the first request, in each worker: ask for capabilities here. */
   init?(connection: Connection): MaybePromise<void>
   /** Called once after the last request, in each worker. */

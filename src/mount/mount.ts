@@ -99,6 +99,8 @@ class InProcessMount implements Mount {
   private serving: Serving | null
   private readonly negotiation: Negotiation
   readonly notify: Notifier
+  /** What the file system can do beside FUSE. */
+  private readonly can: number
   private readonly counters = new OperationCounters()
   private control: Control | null = null
   private hooks: Hooks | null = null
@@ -121,6 +123,7 @@ class InProcessMount implements Mount {
     })
     this.negotiation = this.serving.dispatcher.negotiation
     this.notify = this.serving.notifier
+    this.can = fileSystem.can ?? 0
   }
 
   get metadata(): MetadataCache | null {
@@ -156,6 +159,7 @@ class InProcessMount implements Mount {
     if (kernelTypeOfMount(entry.type) === 'efuse') this.hooks = (await import('./hooks.js')).Hooks.of(fd)
     this.accelerators = await Accelerators.load(wishesOf(this.options.accelerate), this.hooks, {
       options: this.options, agreement: this.negotiation.agree(), server: 'embedded', uring: false,
+      can: this.can,
       metadata: metadataOptionsOf(this.options.accelerate), data: dataOptionsOf(this.options.accelerate),
       watch: this.watch, notify: this.notify,
     })

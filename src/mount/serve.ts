@@ -15,6 +15,7 @@ import type { Coherence } from '../bpf/metadata-cache.js'
 import type { Monitor } from '../bpf/monitor.js'
 import { OperationCounters } from '../fs/counters.js'
 import { NotifierOver } from '../fs/notifier.js'
+import { STACKFS_CAN } from '../fs/stackfs/shared.js'
 import * as native from '../native.js'
 import { FUSE_DEV_IOC_CLONE } from '../protocol/constants.js'
 import { Negotiation, type Agreement } from '../protocol/init.js'
@@ -199,7 +200,8 @@ class Supervisor implements Served {
       this.chooseQueues(this.hooks)
     }
     this.accelerators = await Accelerators.load(accelerate, this.hooks, {
-      options, agreement: this.agreement, server: fileSystem.kind, uring: this.overUring, rings: this.queues,
+      options, agreement: this.agreement, server: fileSystem.kind, can: fileSystem.kind === 'stackfs' ? STACKFS_CAN : 0,
+      uring: this.overUring, rings: this.queues,
       metadata: { coherence: this.options.coherence }, data: this.options.data,
       hooked: passthrough === false ? undefined : typeof passthrough === 'string',
       watch: this.watch, notify: new NotifierOver(notificationSender(fd)),

@@ -337,10 +337,27 @@ export const OpenReply = structReply(s.fuse_open_out, (out, value: Open) => {
 })
 export type OpenReply = InstanceType<typeof OpenReply>
 
-export const WriteReply = structReply(s.fuse_write_out, (out, value: number) => {
+/** Of a WRITE, and of COPY_FILE_RANGE. */
+export class WriteReply extends structReply(s.fuse_write_out, (out, value: number) => {
   out.size = value
-})
-export type WriteReply = InstanceType<typeof WriteReply>
+}) {
+  /**
+   * Makes room for a fuse_attr_out behind it (EFUSE_CAN_ATTR), with the mount's time-outs.
+   * @returns where its fuse_attr goes
+   */
+  addAttributes(): number {
+    const { exchange } = this
+    const { u32 } = exchange.block
+    const { attrSeconds, attrNanoseconds } = exchange.validity
+    const word = (exchange.reply + s.fuse_write_out.size) >>> 2
+    u32[word] = attrSeconds
+    u32[word + 1] = attrSeconds / 4294967296
+    u32[word + 2] = attrNanoseconds
+    u32[word + 3] = 0
+    exchange.replyLength = s.fuse_write_out.size + s.fuse_attr_out.size
+    return (word << 2) + 16
+  }
+}
 
 export const CopiedReply = structReply(s.fuse_copy_file_range_out, (out, value: number) => {
   out.bytes_copied = value

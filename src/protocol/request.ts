@@ -8,6 +8,7 @@
  * reuses it. Copy what must live longer.
  */
 import { FUSE_EXT_GROUPS, FUSE_MAX_NR_SECCTX } from './constants.js'
+import { EFUSE_WANTS } from './efuse-module.js'
 import type { Exchange } from './exchange.js'
 import { OPERATION_BY_OPCODE } from './operations.js'
 import { defineFields, View, type Block, type Fields, type FieldsOf, type Struct } from './struct.js'
@@ -59,6 +60,11 @@ export class Request extends View {
   /** The caller's thread id, as the server's pid namespace sees it; 0 when it has none there. */
   get pid(): number {
     return this.u32[(this.exchange.header >>> 2) + 8]
+  }
+  /** What else is wanted of the answer: EFUSE_CAN_..., which efuse.ko asks for only if the server has said that it can. */
+  get wants(): number {
+    const padding = this.u16[(this.exchange.header >>> 1) + 19]
+    return (padding & 0xff00) === EFUSE_WANTS ? padding & 0xff : 0
   }
   /** Fired when the caller is interrupted (FUSE_INTERRUPT): answer with EINTR soon. */
   get signal(): AbortSignal {

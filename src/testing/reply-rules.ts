@@ -6,7 +6,10 @@
  * A reply that breaks a `framing` rule is refused by write(2) on the device; one that breaks a
  * `content` rule is taken, and the caller gets EIO, often with the inode marked bad.
  */
-import { FuseInitFlag, FuseOpcode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from '../protocol/constants.js'
+import {
+  FuseInitFlag, FuseOpcode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
+} from '../protocol/constants.js'
+import { EFUSE_CAN_ATTR } from '../protocol/efuse-module.js'
 import { OPERATION_BY_OPCODE, REPLY_SIZE } from '../protocol/operations.js'
 import * as s from '../protocol/structs.js'
 import { decode } from './decode.js'
@@ -39,6 +42,8 @@ export interface SentRequest {
   readonly nodeid: bigint
   /** What followed the fuse_in_header. */
   readonly body: Uint8Array
+  /** EFUSE_CAN_...: what was wanted beside the request. */
+  readonly wants?: number
 }
 
 /** What the kernel knows of its inodes. */
@@ -73,9 +78,11 @@ function roomOf(request: SentRequest): Room {
       return { size: s.fuse_ioctl_out.size + u32(28), variable: true }
     case FuseOpcode.FUSE_INIT:
       return { size: s.fuse_init_out.size, variable: true }
-    default:
-      return { size: REPLY_SIZE[OPERATION_BY_OPCODE[opcode]?.reply ?? 'empty'], variable: false }
+    case FuseOpcode.FUSE_WRITE:
+      if (((request.wants ?? 0) & EFUSE_CAN_ATTR) === 0) break
+      return { size: s.fuse_write_out.size + s.fuse_attr_out.size, variable: true }
   }
+  return { size: REPLY_SIZE[OPERATION_BY_OPCODE[opcode]?.reply ?? 'empty'], variable: false }
 }
 
 const FILE_TYPES = new Set([S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK])

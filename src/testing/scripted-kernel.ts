@@ -15,6 +15,7 @@ import {
   FATTR_UID, FUSE_EXT_GROUPS, FUSE_KERNEL_MINOR_VERSION, FUSE_KERNEL_VERSION, FUSE_POLL_SCHEDULE_NOTIFY, FUSE_ROOT_ID,
   FuseInitFlag, FuseNotifyCode, FuseOpcode, S_IFDIR, S_IFMT, S_IFREG, type FuseOpcodeName,
 } from '../protocol/constants.js'
+import { EFUSE_WANTS } from '../protocol/efuse-module.js'
 import { Exchange, IN_HEADER_SIZE } from '../protocol/exchange.js'
 import { Negotiation } from '../protocol/init.js'
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
@@ -38,6 +39,8 @@ export interface Caller {
   group?: number
   /** Security labels of a new inode, by xattr name. */
   securityContexts?: Readonly<Record<string, Uint8Array>>
+  /** EFUSE_CAN_...: what efuse.ko wants beside the request. */
+  wants?: number
 }
 
 export interface KernelAttr {
@@ -214,6 +217,7 @@ export class ScriptedKernel {
       gid: caller.gid ?? this.options.gid ?? 0,
       pid: caller.pid ?? this.options.pid ?? 1,
       total_extlen: extensions.length / 8,
+      padding: caller.wants === undefined ? 0 : EFUSE_WANTS | caller.wants,
     })
     const reply = this.deliver(concatenate([header, body, extensions]))
     const { signal } = caller
@@ -238,10 +242,11 @@ export class ScriptedKernel {
     block.u8.set(message, HEADER)
     const padded = new Uint8Array(IN_HEADER_SIZE)
     padded.set(message.subarray(0, IN_HEADER_SIZE))
-    const { opcode, unique, nodeid } = decode(s.fuse_in_header, padded, 0)
+    const { opcode, unique, nodeid, padding } = decode(s.fuse_in_header, padded, 0)
     const request: SentRequest = {
       // Less than a header is no request, whatever its first bytes are: no kernel sends it, a fuzzer does.
       opcode: message.length < IN_HEADER_SIZE ? 0 : Number(opcode), unique, nodeid, body: message.slice(IN_HEADER_SIZE),
+      wants: (Number(padding) & 0xff00) === EFUSE_WANTS ? Number(padding) & 0xff : 0,
     }
     return new Promise((resolve, reject) => {
       this.inFlight.set(exchange, { request, resolve, reject })

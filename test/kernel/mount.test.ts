@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /**
  * The tests and suites of mounts, which pass on the kernel's own FUSE, on efuse mounts in a guest: with no program, with
- * programs that pass in all hooks, and with those attached and detached every 10 ms. The module then unloads, and the
+ * programs that pass in all hooks, with metadata answered in the kernel (of the suites nobody else changes the source:
+ * exclusive), and with the programs that pass attached and detached every 10 ms. The module then unloads, and the
  * guest's kernel has nothing to complain about.
  *
  * The ci share has something of each kind, in minutes. The full one is everything, in hours, each piece in a guest of its
@@ -9,12 +10,9 @@
  * that a run goes on where one before was ended. Left out are a run of npm and a download, as guests have no network,
  * and ordinary users' mounts, which are made by fusermount3 and so never of type efuse.
  */
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import t from 'tap'
-import { chroot, kernel, ROOT, share, testInGuest } from './lab.js'
+import { chroot, kernel, share, testInGuest } from './lab.js'
+import { runRemembered } from './records.js'
 
 // Each guest has its own limit.
 t.setTimeout(0)
@@ -36,6 +34,7 @@ const work = (script: string, ...args: string[]): Piece => suite('work', `--only
 const MODES = {
   'no program': (command: string) => command,
   'programs that pass': (command: string) => `node dist/test/kernel/guest/attached.js always ${quoted(command)}`,
+  'metadata answered': (command: string) => `EFUSE_TEST_ACCEL=metadata EFUSE_TEST_COHERENCE=exclusive ${command}`,
   'programs that come and go': (command: string) => `node dist/test/kernel/guest/attached.js 10 ${quoted(command)}`,
 }
 type Mode = keyof typeof MODES
@@ -65,6 +64,7 @@ const everything: Readonly<Record<string, Piece>> = {
 const some: [Mode, string, Piece][] = [
   ['no program', 'notifications', everything.notifications],
   ['programs that pass', 'posix: attributes', suite('posix', '--way=default', '--only=attributes')],
+  ['metadata answered', 'posix: open', suite('posix', '--way=default', '--only=open')],
   ['programs that come and go', 'fsx', suite('fsx', '--way=without passthrough', '--share=small')],
   ['programs that come and go', 'SQLite and a compiler', suite('work', '--user=root', '--share=small')],
 ]
@@ -76,41 +76,10 @@ const COMMON = [
   'src', 'native-min', 'kernel', 'bpf/efuse.h', 'bpf/test/efuse_pass.bpf.c', 'lab', 'test/kernel/guest/attach.c',
   'test/kernel/guest/attached.ts', 'test/kernel/guest/run-tests.sh', 'efuse.js', 'package-lock.json',
 ]
-const RECORDS = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'efuse', 'kernel-full')
-
-function contents(path: string): string[] {
-  const full = join(ROOT, path)
-  if (!statSync(full).isDirectory()) return [path, readFileSync(full, 'latin1')]
-  return readdirSync(full).filter((name) => name !== 'build').sort().flatMap((name) => contents(join(path, name)))
-}
-
-function hash(...parts: string[]): string {
-  const sum = createHash('sha256')
-  for (const part of parts) sum.update(`${part.length}:`).update(part)
-  return sum.digest('hex')
-}
-
 async function runEverything(): Promise<void> {
-  const { stdout: version } = await chroot('cat', '/etc/efuse-lab-kernel')
-  const common = hash(kernel, version, process.version, ...COMMON.flatMap(contents))
-  const runs = Object.entries(everything).flatMap(([name, piece]) =>
-    (Object.keys(MODES) as Mode[]).map((mode) => ({ title: `${name}, ${mode}`, command: MODES[mode](piece.command), piece })))
-  mkdirSync(RECORDS, { recursive: true })
-  for (const [index, { title, command, piece }] of runs.entries()) {
-    const where = `${index + 1} of ${runs.length}: ${title}`
-    const record = join(RECORDS, hash(common, command, ...piece.sources.flatMap(contents)).slice(0, 32))
-    if (existsSync(record)) {
-      process.stderr.write(`kernel: ${where}: passed ${readFileSync(record, 'utf8').trim()}\n`)
-      t.pass(`${title}: passed before`)
-      continue
-    }
-    process.stderr.write(`kernel: ${where} ...\n`)
-    const started = Date.now()
-    const passed = await testInGuest(t, { [title]: command }, { seconds: 7200 })
-    const seconds = Math.round((Date.now() - started) / 1000)
-    process.stderr.write(`kernel: ${where}: ${passed ? 'passed' : 'FAILED'} in ${seconds} s\n`)
-    if (passed) writeFileSync(record, `${new Date().toISOString()} in ${seconds} s: ${title}\n`)
-  }
+  const runs = Object.entries(everything).flatMap(([name, { command, sources }]) => (Object.keys(MODES) as Mode[])
+    .map((mode) => ({ title: `${name}, ${mode}`, command: MODES[mode](command), sources })))
+  await runRemembered(t, runs, COMMON, ({ title, command }) => testInGuest(t, { [title]: command }, { seconds: 7200 }))
 }
 
 /** Done in the lab's root, where compilers are not emulated; they get to the guest as part of dist. */

@@ -224,7 +224,8 @@ export async function standOn(t: Test, settings: GroundOptions = {}): Promise<Gr
   const ended = (): void => { detach(); process.exit(1) }
   process.once('SIGTERM', ended).once('SIGINT', ended)
   // On efuse mounts programs are attached by themselves.
-  const accel = kernelType === 'efuse' ? ['--accel', process.env.EFUSE_TEST_ACCEL ?? 'off'] : []
+  const { EFUSE_TEST_ACCEL = 'off', EFUSE_TEST_COHERENCE = 'shared' } = process.env
+  const accel = kernelType === 'efuse' ? ['--accel', EFUSE_TEST_ACCEL, '--coherence', EFUSE_TEST_COHERENCE] : []
   await demand('bash', ['-c', script, 'mount', 'node', efuse, 'mount', source, directory, '-o', options, ...accel],
     { user, env, seconds: 60 })
   const listed = JSON.parse(await demand('node', [efuse, 'list', '--json'], { user, env })) as

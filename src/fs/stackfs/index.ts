@@ -13,11 +13,13 @@ import { readFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import * as native from '../../native.js'
 import {
-  FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_FH, FATTR_GID, FATTR_KILL_SUIDGID, FATTR_LOCKOWNER, FATTR_MODE,
-  FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID, FOPEN_DIRECT_IO, FOPEN_IO_URING_ZERO_COPY, FOPEN_KEEP_CACHE,
-  FOPEN_PARALLEL_DIRECT_WRITES, FOPEN_PASSTHROUGH, FUSE_FSYNC_FDATASYNC, FUSE_GETATTR_FH, FUSE_OPEN_KILL_SUIDGID,
-  FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, S_IFDIR, S_IFMT, S_IFREG, S_ISGID, S_ISUID,
+  FATTR_ATIME, FATTR_ATIME_NOW, FATTR_CTIME, FATTR_FH,
+  FATTR_GID, FATTR_KILL_SUIDGID, FATTR_LOCKOWNER, FATTR_MODE, FATTR_MTIME, FATTR_MTIME_NOW, FATTR_SIZE, FATTR_UID,
+  FOPEN_DIRECT_IO, FOPEN_IO_URING_ZERO_COPY, FOPEN_KEEP_CACHE, FOPEN_PARALLEL_DIRECT_WRITES, FOPEN_PASSTHROUGH,
+  FUSE_FSYNC_FDATASYNC, FUSE_GETATTR_FH, FUSE_OPEN_KILL_SUIDGID, FUSE_SETXATTR_ACL_KILL_SGID, FUSE_WRITE_CACHE,
+  FUSE_WRITE_KILL_SUIDGID, S_IFDIR, S_IFMT, S_IFREG, S_ISGID, S_ISUID,
 } from '../../protocol/constants.js'
+import { EFUSE_CAN_ATTR, EFUSE_CAN_NO_HANDLE, EFUSE_FH_NONE_HALF } from '../../protocol/efuse-module.js'
 import type {
   AttrReply, CreateReply, DataReply, DirectoryReply, EmptyReply, EntryReply, IoctlReply, LseekReply, OpenReply,
   StatfsReply, StatxReply, WriteReply, XattrReply, CopiedReply,
@@ -37,7 +39,7 @@ import {
   STX_SIZE, STX_UID, writeHandle,
 } from './identity.js'
 import { HAZARDS_PER_WORKER, InodeTable, newIdentity, NO_DESCRIPTOR, NO_ENTRY } from './inode-table.js'
-import { closeStackFS, OPEN_FILE_WORDS, prepareStackFS, type StackFSOptions, type StackFSShared } from './shared.js'
+import { closeStackFS, OPEN_FILE_WORDS, prepareStackFS, STACKFS_CAN, type StackFSOptions, type StackFSShared } from './shared.js'
 
 export { closeStackFS, prepareStackFS, type StackFSOptions, type StackFSShared } from './shared.js'
 
@@ -127,6 +129,7 @@ export interface StackFSWorkerOptions {
 
 export class StackFS implements FileSystem {
   readonly synchronous = true
+  readonly can = STACKFS_CAN
   private readonly shared: StackFSShared
   private readonly table: InodeTable
   private readonly openFiles: Int32Array
@@ -369,6 +372,7 @@ export class StackFS implements FileSystem {
     // The writeback cache reads what it fills up with writes: nice to have, when we may.
     if (fd === -EACCES && flags !== (request.flags & OPEN_FLAGS)) fd = this.reopen(path, request.flags & OPEN_FLAGS, as)
     if (fd < 0) return fd
+    if (this.withoutHandle(request, reply.out, fd)) return
     const failed = this.keepOpen(fd, flags)
     if (failed < 0) return failed
     this.fillOpen(reply.out, fd, request.nodeid_low, request.nodeid_high, request.flags)
@@ -404,23 +408,26 @@ export class StackFS implements FileSystem {
   }
 
   read(request: ReadRequest, reply: DataReply): number | void {
-    const fd = this.openFile(request.fh_low, request.fh_high)
+    const brief = hasNoHandle(request)
+    const fd = brief ? this.openBriefly(request, O_RDONLY) : this.openFile(request.fh_low, request.fh_high)
     if (fd < 0) return fd
     const { exchange } = request
     if (exchange.zeroCopy) return exchange.transfer(fd, request.offset_low, request.offset_high, request.size)
     const count = native.pread(fd, reply.block, reply.offset, reply.capacity, request.offset_low, request.offset_high)
+    if (brief) native.close(fd)
     if (count < 0) return count
     reply.length = count
   }
 
   write(request: WriteRequest, reply: WriteReply): number | void {
-    const fh = this.openFile(request.fh_low, request.fh_high)
-    if (fh < 0) return fh
     const { block, dataOffset, size, write_flags } = request
+    const brief = hasNoHandle(request)
+    const fh = brief ? this.openBriefly(request, O_WRONLY | this.writeFlags(request)) : this.openFile(request.fh_low, request.fh_high)
+    if (fh < 0) return fh
     let fd = fh
     // Pages written back (mmap) go where they belong, but the kernel picks any open file for them,
     // and on one opened with O_APPEND pwrite(2) appends whatever the offset.
-    const stray = (write_flags & FUSE_WRITE_CACHE) !== 0
+    const stray = !brief && (write_flags & FUSE_WRITE_CACHE) !== 0
       && (this.openFiles[fh * OPEN_FILE_WORDS + STATE] & IS_APPEND) !== 0
     if (stray) {
       fd = this.reopen(fh, O_WRONLY)
@@ -437,12 +444,16 @@ export class StackFS implements FileSystem {
     const count = native.pwrite(
       fd, block, dataOffset, size, request.offset_low, request.offset_high, as, as !== null,
     )
-    if (stray) native.close(fd)
+    const known = count >= 0 && (request.wants & EFUSE_CAN_ATTR) !== 0
+      && native.fstatx(fd, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS, this.scratch, STAT) >= 0
+    if (stray || brief) native.close(fd)
     if (count < 0) return count
     reply.out.size = count
+    if (known) this.fillAttr(reply.block, reply.addAttributes())
   }
 
   release(request: ReleaseRequest, _reply: EmptyReply): number | void {
+    if (hasNoHandle(request)) return
     const fd = this.openFile(request.fh_low, request.fh_high)
     if (fd < 0) return fd
     const at = fd * OPEN_FILE_WORDS + STATE
@@ -958,8 +969,9 @@ export class StackFS implements FileSystem {
       const path = this.reopen(fd, O_PATH)
       failed = path < 0 ? path : this.install(nodeidLow, nodeidHigh, path, 2, dir < 0)
     }
+    const brief = failed >= 0 && this.withoutHandle(request, reply.open, fd)
     if (failed < 0) native.close(fd)
-    else failed = this.keepOpen(fd, flags)
+    else if (!brief) failed = this.keepOpen(fd, flags)
     if (failed < 0) {
       identity.nodeidLow = nodeidLow
       identity.nodeidHigh = nodeidHigh
@@ -972,7 +984,7 @@ export class StackFS implements FileSystem {
         request.nameLength,
       )
     }
-    this.fillOpen(reply.open, fd, nodeidLow, nodeidHigh, request.flags)
+    if (!brief) this.fillOpen(reply.open, fd, nodeidLow, nodeidHigh, request.flags)
   }
 
   private removeName(request: UnlinkRequest | RmdirRequest, flags: number): number | void {
@@ -1067,6 +1079,30 @@ export class StackFS implements FileSystem {
   }
 
   /**
+   * After a file was opened: leaves it without a handle, if the kernel wants none, and closes it. Only plain files: what the
+   * kernel reads and writes itself, or the ring, stays open.
+   */
+  private withoutHandle(request: Request, out: OpenOut, fd: number): boolean {
+    if ((request.wants & EFUSE_CAN_NO_HANDLE) === 0 || this.backing !== null) return false
+    if (this.fopenFlags & FOPEN_IO_URING_ZERO_COPY) return false
+    native.close(fd)
+    out.fh_low = out.fh_high = EFUSE_FH_NONE_HALF
+    out.open_flags = this.fopenFlags
+    return true
+  }
+
+  /** Opens what a request is about that has no handle. @returns a descriptor, to be closed, or -errno */
+  private openBriefly(request: Request, flags: number): number {
+    const path = this.resolve(request.nodeid_low, request.nodeid_high, 0)
+    return path < 0 ? path : this.reopen(path, flags)
+  }
+
+  /** How a file is opened for a write without a handle, beside for writing: to append, it goes to the file's end. */
+  private writeFlags(request: WriteRequest): number {
+    return this.writeback || request.write_flags & FUSE_WRITE_CACHE ? 0 : request.flags & (O_APPEND | O_SYNC | O_DSYNC)
+  }
+
+  /**
    * How the source's file is opened. O_DIRECT is left to the kernel's side: its alignment rules would
    * bite when pages of the same file are written back.
    */
@@ -1129,9 +1165,20 @@ export class StackFS implements FileSystem {
 
   /** Fills a listing from the source's own, entry by entry, with its own 64-bit cookies. */
   private list(request: ReaddirRequest, reply: DirectoryReply): number | void {
-    const { scratch, openFiles } = this
-    const fd = this.openFile(request.fh_low, request.fh_high)
+    if (!hasNoHandle(request)) return this.listOpen(request, reply, this.openFile(request.fh_low, request.fh_high))
+    const fd = this.openBriefly(request, O_RDONLY | O_DIRECTORY)
     if (fd < 0) return fd
+    const failed = this.keepOpen(fd, 0)
+    if (failed < 0) return failed
+    const done = this.listOpen(request, reply, fd)
+    this.openFiles[fd * OPEN_FILE_WORDS + STATE] = 0
+    native.close(fd)
+    return done
+  }
+
+  private listOpen(request: ReaddirRequest, reply: DirectoryReply, fd: number): number | void {
+    if (fd < 0) return fd
+    const { scratch, openFiles } = this
     const at = fd * OPEN_FILE_WORDS
     const stands = (openFiles[at + STATE] & AT_POSITION) !== 0
       && openFiles[at + POSITION_LOW] === (request.offset_low | 0)
@@ -1259,6 +1306,11 @@ export class StackFS implements FileSystem {
     to[word + 20] = from[STX_BLKSIZE]
     to[word + 21] = 0
   }
+}
+
+/** Whether a request on an open file comes without its handle: see EFUSE_CAN_NO_HANDLE. */
+function hasNoHandle(request: { readonly fh_low: number; readonly fh_high: number }): boolean {
+  return request.fh_high === EFUSE_FH_NONE_HALF && request.fh_low === EFUSE_FH_NONE_HALF
 }
 
 const ORDINARY = 0

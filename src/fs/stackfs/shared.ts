@@ -6,10 +6,14 @@
 import { readFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import * as native from '../../native.js'
+import { EFUSE_CAN_ATTR, EFUSE_CAN_NO_HANDLE } from '../../protocol/efuse-module.js'
 import { Block } from '../../protocol/struct.js'
 import { InodeTable, type InodeTableMemory } from './inode-table.js'
 
 const { O_PATH, O_RDONLY, O_DIRECTORY, CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_SETUID, CAP_SETGID } = native.constants
+
+/** What StackFS can do beside FUSE: efuse.ko asks for it. */
+export const STACKFS_CAN = EFUSE_CAN_ATTR | EFUSE_CAN_NO_HANDLE
 
 /** Words kept per open file: its flags, and where a directory's descriptor stands. */
 export const OPEN_FILE_WORDS = 4

@@ -26,7 +26,7 @@
 #include <unistd.h>
 #include "../../../kernel/src/efuse_uapi.h"
 
-#define HOOKS 17
+#define HOOKS 18
 #define SHAPE 3
 #define PROGRAMS 4
 #define SCAN_MS 2000

@@ -55,6 +55,36 @@ await t.test('a file that the server does not know', async (t) => {
   t.ok((await sh('cmp "$1/file" "$1.copy"', f.at)).ok, 'the server goes on')
 })
 
+await t.test('what programs are told of inodes and callers', async (t) => {
+  const [HELD, OPEN_TO_WRITE] = [1, 2]
+  const f = await fixture(t, { options: { allowOther: true } })
+  const { object } = await attach('efuse_about', f.token())
+  const ask = async (command = 'stat "$1/file"'): Promise<{ known: number; who: bigint }> => {
+    const before = Number(object.globals.get('times'))
+    const { ok, errors } = await sh(command, f.at)
+    t.ok(ok && Number(object.globals.get('times')) > before, `${command}${errors}`)
+    return { known: Number(object.globals.get('known')), who: BigInt(object.globals.get('who') as bigint) }
+  }
+  const root = await ask()
+  t.equal(root.known, HELD)
+  t.not(root.who, 0n)
+  t.equal((await ask('exec 3>> "$1/file"; stat "$1/file"')).known, HELD | OPEN_TO_WRITE, 'somebody has it open for writing')
+  t.equal((await ask('exec 3< "$1/file"; stat "$1/file"')).known, HELD, 'or for reading')
+  object.globals.set('wanted', 0x123456789n)
+  t.equal((await ask()).known, 0, 'an inode that is not held')
+  object.globals.set('wanted', 0n)
+  t.equal((await ask()).who, root.who, 'the same caller')
+  const as = async (words: string): Promise<bigint> => (await ask(`setpriv ${words} stat "$1"`)).who
+  const callers = [root.who]
+  for (const words of [
+    '--reuid 1000 --regid 1000 --clear-groups', '--reuid 1000 --regid 1001 --clear-groups', '--reuid 1001 --regid 1000 --clear-groups',
+    '--reuid 1000 --regid 1000 --groups 2000', '--reuid 1000 --regid 1000 --groups 2000,2001', '--bounding-set -dac_override',
+  ]) callers.push(await as(words))
+  t.equal(new Set(callers).size, callers.length, 'others by user, group, further groups, capabilities')
+  t.equal(await as('--reuid 1000 --regid 1000 --groups 2001,2000'), callers[5], 'the order of groups does not matter')
+  object.close()
+})
+
 /** Nothing but a root, whose access nobody restricts: without ACCESS requests a hook for them would never be asked. */
 class Root extends BaseFileSystem {
   access(): number {

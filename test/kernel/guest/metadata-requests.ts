@@ -2,7 +2,8 @@
 /**
  * In the guest: how many requests everyday programs cost a server, with metadata answered in the kernel and without.
  *
- *     metadata-requests.js [--files 20000] [--modes off,exclusive,shared] [--passthrough] [--project FOLDER] [--only REGEX]
+ *     metadata-requests.js [--files 20000] [--modes off,exclusive,shared] [--passthrough] [--project FOLDER]
+ *                          [--modules FOLDER] [--only REGEX]
  *
  * Each program runs twice: what is counted is the second, warm run; but for `compile` and `rm`, which begin with a new
  * tree each time. Prints a table, and one line of JSON for each mode and program. Switches are those of the whole guest.
@@ -17,7 +18,7 @@ const { values } = parseArgs({
   options: {
     files: { type: 'string', default: '20000' }, modes: { type: 'string', default: 'off,exclusive,shared' },
     passthrough: { type: 'boolean', default: false }, project: { type: 'string', default: '' },
-    only: { type: 'string', default: '' },
+    only: { type: 'string', default: '' }, modules: { type: 'string', default: '' },
   },
 })
 
@@ -43,6 +44,14 @@ const works: Readonly<Record<string, Work>> = {
       prepare: `rm -rf project; cp -r ${values.project} project`,
       command: 'cd project; ./configure > /dev/null; make libz.a > /dev/null 2>&1',
     },
+  },
+  // What npm ci does after its downloads, for which a guest has no network.
+  ...values.modules === '' ? {} : {
+    'unpack node_modules': {
+      prepare: `rm -rf modules; mkdir modules; tar -C ${values.modules} -cf /var/tmp/modules.tar .`,
+      command: 'tar -C modules -xf /var/tmp/modules.tar',
+    },
+    'rm -r node_modules': { prepare: 'find modules > /dev/null', command: 'rm -r modules' },
   },
   'rm -r': { prepare: 'rm -rf copy; mkdir copy; cp -r tree/0 tree/1 copy', command: 'rm -r copy' },
 }

@@ -18,7 +18,7 @@ t.setTimeout(0)
 const { values } = parseArgs({
   options: {
     operations: { type: 'string', default: '20000' }, part: { type: 'string', default: 'answers' },
-    only: { type: 'string', default: '' },
+    only: { type: 'string', default: '' }, piece: { type: 'string', default: '0' },
   },
 })
 const OPERATIONS = Number(values.operations)
@@ -250,6 +250,11 @@ await test('answers', 'the command line: watched, and what stat and metrics tell
   const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
   const counted = /^efuse_kernel_answers_total\{operation="FUSE_LOOKUP"\} (\d+)$/m.exec(metrics)?.[1]
   t.ok(Number(counted) >= answered, `metrics: ${counted}`)
+  const top = `stty rows 40 cols 140; node ${process.cwd()}/efuse.js top ${mountpoint}`
+  // The column is there as soon as something was answered in the kernel.
+  const { output } = await sh(`(while stat ${mountpoint}/file; do sleep 0.3; done) > /dev/null & uses=$!
+    timeout 120 script -qec '${top}' /dev/null < /dev/null | grep -aom1 HITS; kill $uses`)
+  t.match(output, /HITS/, 'top')
   await sh(`echo longer text > ${source}/file; echo > ${source}/absent`)
   let seen = ''
   for (let tries = 0; tries < 300 && seen !== '12 1'; tries++) {
@@ -296,7 +301,9 @@ const SHARED = { behind: 50, bound: 1020 }
 await test('coherence', 'shared: what happens behind the mount is seen within a second', async (t) => {
   const f = await fixture(t, { ...EXCLUSIVE, coherence: 'shared', operations: { opendir: true } }, ONE_SECOND)
   await coherent(t, f, 'shared', SHARED)
-  t.ok(hits(f, 'FUSE_LOOKUP') > OPERATIONS / 100, `${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
+  // The kernel's own caches end at the same time, so that few names are left for the programs.
+  const answered = Object.values(f.mounted.stats().kernel.answered).reduce((sum, { count }) => sum + Number(count), 0)
+  t.ok(answered > OPERATIONS / 100, `${answered} requests were answered`)
 })
 
 await test('coherence', 'shared, maps that thrash', async (t) => {
@@ -319,7 +326,8 @@ await test('coherence', 'watched: how long it takes', async (t) => {
   const f = await fixture(t, { ...EXCLUSIVE, coherence: 'watched' })
   writeFileSync(`${f.source}/file`, '')
   // What this process does is not told: it is the server's.
-  const { ok, output } = await sh(`for size in $(seq 51); do
+  const times = OPERATIONS < 20_000 ? 15 : 51
+  const { ok, output } = await sh(`for size in $(seq ${times}); do
       stat -c %s ${f.at}/file > /dev/null; printf x >> ${f.source}/file; begin=$EPOCHREALTIME; tries=0
       while [ $(stat -c %s ${f.at}/file) != $size ] && [ $((tries += 1)) -lt 500 ]; do :; done
       end=$EPOCHREALTIME; echo $((\${end/./} - \${begin/./})) $tries
@@ -327,8 +335,8 @@ await test('coherence', 'watched: how long it takes', async (t) => {
   t.ok(ok, output)
   const waited = output.trim().split('\n').map((line) => line.split(' ').map(Number))
   const delays = waited.map(([microseconds]) => microseconds / 1000).sort((a, b) => a - b)
-  t.comment(`seen after ${delays[25]} ms, half of ${delays.length}; at most ${delays.at(-1)} ms; a look takes a part of that`)
-  t.ok(waited.length === 51 && waited.every(([, tries]) => tries < 500), 'each is seen long before the minute is over')
+  t.comment(`seen after ${delays[times >> 1]} ms, half of ${delays.length}; at most ${delays.at(-1)} ms; a look takes a part of that`)
+  t.ok(waited.length === times && waited.every(([, tries]) => tries < 500), 'each is seen long before the minute is over')
 })
 
 await test('coherence', 'what the checker says of the same without programs', async (t) => {
@@ -345,7 +353,8 @@ await test('coherence', 'attached and detached all the time', async (t) => {
   const { Hooks } = await import('../../../src/mount/hooks.js')
   const { MetadataCache } = await import('../../../src/bpf/metadata-cache.js')
   const hooks = Hooks.of((mounted as unknown as { attachment: { fd: number } }).attachment.fd)
-  const checked = sh(`/tmp/metadata-check ${at} ${source} 4 ${OPERATIONS} 77 0 0`)
+  // Loading takes seconds in a guest: a tenth of the operations takes longer than all of them without it.
+  const checked = sh(`/tmp/metadata-check ${at} ${source} 4 ${Math.ceil(OPERATIONS / 10)} ${Date.now() % 100000} 0 0`)
   let going = true
   void checked.then(() => { going = false })
   let rounds = 0
@@ -369,12 +378,13 @@ await test('coherence', 'attached and detached all the time', async (t) => {
 
 await test('coherence', 'memory stays within what was given, and goes', async (t) => {
   const used = (): number => Number(/^Slab:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))![1])
-  const f = await fixture(t, { ...EXCLUSIVE, entries: 64, attributes: 64 })
-  await sh(`cd ${f.source}; for d in $(seq 64); do mkdir $d; (cd $d; seq 100 | xargs touch); done`)
+  const [room, folders, files] = [16, 16, 100]
+  const f = await fixture(t, { ...EXCLUSIVE, entries: room, attributes: room })
+  await sh(`cd ${f.source}; for d in $(seq ${folders}); do mkdir $d; (cd $d; seq ${files} | xargs touch); done`)
   const before = f.mounted.metadata!.memory
-  t.equal(before, metadataMemory({ ...EXCLUSIVE, entries: 64, attributes: 64 }))
+  t.equal(before, metadataMemory({ ...EXCLUSIVE, entries: room, attributes: room }))
   const { ok, output } = await sh(`find ${f.at} -ls | wc -l`)
-  t.ok(ok && Number(output) === 6400 + 65, `a tree of ${output.trim()}`)
+  t.ok(ok && Number(output) === folders * (files + 1) + 1, `a tree of ${output.trim()}, 100 times the room`)
   const during = used()
   await f.mounted.unmount()
   t.equal(existsSync(`${f.at}/1`), false)
