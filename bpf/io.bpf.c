@@ -62,6 +62,14 @@ struct {
 	__type(value, struct io_counts);
 } counts SEC(".maps");
 
+/* One's own CPU's is as good as another's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct io_known);
+} known SEC(".maps");
+
 #define WORD(x) (*(volatile typeof(x) *)&(x))
 
 static __always_inline struct io_counts *counts_here(void)
@@ -72,17 +80,22 @@ static __always_inline struct io_counts *counts_here(void)
 }
 
 /* The account of the request's inode: what an other one has left there is forgotten. */
-static __always_inline struct io_slot *slot_of(__u64 nodeid)
+static __always_inline struct io_slot *slot_of(__u64 nodeid, const struct io_knobs *knobs)
 {
 	__u32 index = io_hash(nodeid ^ seed) & slots_mask;
 	struct io_slot *slot = bpf_map_lookup_elem(&slots, &index);
 
 	if (slot && slot->nodeid != nodeid) {
 		volatile __u64 *words = (volatile __u64 *)slot;
+		struct io_known *now;
+		__u32 zero = 0;
 
 		for (int word = 0; word < sizeof(*slot) / 8; word++)
 			words[word] = 0;
 		slot->nodeid = nodeid;
+		now = bpf_map_lookup_elem(&known, &zero);
+		if (now)
+			io_begin(&slot->file, now, knobs);
 	}
 	return slot;
 }
@@ -249,10 +262,11 @@ int EFUSE_HOOK(io_read)
 {
 	struct io_decision decision = { .path = policy == IO_CACHE_ONLY ? IO_CACHE : IO_DIRECT };
 	const struct io_knobs knobs = { .round = round, .probes = probes, .limit = limit, .sample = sample };
-	__u32 size = ctx->size, before, drifted;
+	__u32 size = ctx->size, zero = 0, before, drifted;
 	struct io_counts *count = counts_here();
 	struct passage passage = {};
 	struct io_slot *slot = 0;
+	struct io_known *costs;
 	__u64 began = 0, ns;
 	int got = 0;
 
@@ -261,7 +275,7 @@ int EFUSE_HOOK(io_read)
 	if (size > limit) {
 		decision.path = IO_DIRECT;
 	} else if (policy == IO_ADAPTIVE) {
-		slot = slot_of(ctx->nodeid);
+		slot = slot_of(ctx->nodeid, &knobs);
 		if (!slot)
 			return EFUSE_PASS;
 		decision = io_decide(&slot->file, &knobs, size, ctx->offset >> IO_BLOCK_SHIFT);
@@ -296,14 +310,16 @@ int EFUSE_HOOK(io_read)
 		_Bool found = passage.complete && !passage.filled;
 
 		if (decision.path == IO_CACHE)
-			io_found(&slot->file, size, found);
-		if (decision.timed) {
+			io_found(&slot->file, decision, size, found);
+		costs = decision.timed ? bpf_map_lookup_elem(&known, &zero) : 0;
+		if (costs) {
 			ns = bpf_ktime_get_ns() - began;
 			if (ns > 0xffffffff)
 				ns = 0xffffffff;
 			before = slot->file.mispredicted;
 			drifted = slot->file.drifted;
-			io_observe(&slot->file, decision, size, found, ns);
+			io_observe(&slot->file, costs, decision, size, found, ns);
+			count->timed += !decision.probe;
 			count->mispredicted += slot->file.mispredicted - before;
 			count->drifted += slot->file.drifted - drifted;
 		}

@@ -62,8 +62,10 @@ struct io_counts {
 	/* left to the server */
 	__u64 reads_passed;
 	__u64 writes_passed;
-	/* the scheduler's decisions that were probes; that turned out dearer than the other path; rounds cut short */
+	/* the scheduler's decisions that were probes; that were timed and are not; of these, that turned out dearer than
+	 * the other path; rounds cut short */
 	__u64 probes;
+	__u64 timed;
 	__u64 mispredicted;
 	__u64 drifted;
 };

@@ -10,14 +10,17 @@
  *	cost(cache) = p cost(hit) + (1 - p) cost(miss)
  *
  * and p must be known before the cache is used, for a cache that is not used is not filled and has no hits. So p is
- * *reuse*, the share of blocks that were asked for not long ago, times *trust*, the share of these that the cache
- * turned out to have kept where it was used; or the share of hits that it had lately, if that is more. Reuse is found
- * without storing the blocks: only some are watched (by their hash, one in as many as the cache has room for 128 of),
- * and of these up to 256 are remembered by 16 bits each.
- * The idea is that of Waldspurger's SHARDS (FAST 2015).
+ * *reuse*, the share of blocks that were asked for not long ago, times *trust*, the share that the cache turned out to
+ * have kept of the blocks that had gone through it; or the share of hits that it had lately, if that is more.
+ * Reuse is found without storing blocks, by a scale model of the cache: some blocks are watched, by their hash, one in
+ * as many as the cache has room for 256 of (or the file has 128 of), and up to 256 are remembered by 16 bits each, in sets
+ * of four as in the cache. The idea is that of Waldspurger's SHARDS (FAST 2015).
  *
- * A choice that wins round after round is probed ever more seldom; one that ceases to cost what was expected ends its
- * round at once.
+ * A choice that wins round after round is probed ever more seldom; one that ceases to cost what was expected, or that is
+ * not expected to be the cheaper one any more, ends its round at once.
+ *
+ * An ordinary request, one that is neither a probe nor timed, costs a count down and the look at its block's hash: there
+ * is no clock in it and nothing is averaged.
  */
 #ifndef EFUSE_IO_SCHEDULER_H
 #define EFUSE_IO_SCHEDULER_H
@@ -27,10 +30,13 @@
 #define IO_SMALLEST_CLASS 4096
 /* One, for shares. */
 #define IO_ONE 65536
-#define IO_WATCHED 256
-/* The share of hits is that of so many requests. */
+/* Words of four watched blocks each, those used last in front. */
+#define IO_WATCHED 64
+/* The share of hits is that of so many requests: a power of two. */
 #define IO_ASKED 128
-/* Of requests that are not probes, one in as many is timed; a power of two. */
+/* Reuse is that of so many watched blocks. */
+#define IO_REMEMBERED 32
+/* Of requests that are not probes, one in as many is timed. */
 #define IO_TIMED 16
 /* A round becomes at most so many times as long: 1 << IO_STABLE. */
 #define IO_STABLE 4
@@ -57,6 +63,8 @@ struct io_decision {
 	__u8 probe;
 	/* its cost is to be told to io_observe() */
 	__u8 timed;
+	/* the cache should have it, for it had */
+	__u8 kept;
 };
 
 /* Of one inode and size class. */
@@ -67,6 +75,7 @@ struct io_class {
 	__u32 direct;
 	/* what the chosen path was expected to cost in this round */
 	__u32 expected;
+	/* in the round; requests that are not timed are counted ahead */
 	__u32 position;
 	/* one minus trust */
 	__u32 distrust;
@@ -75,19 +84,37 @@ struct io_class {
 	/* requests of this round that the cache was asked for, and those that it had */
 	__u16 asked;
 	__u16 found;
+	/* so many ordinary requests follow */
+	__u16 ordinary;
 	__u8 choice;
 	__u8 stable;
 	__u8 chosen;
 };
 
-/* Of one inode. */
+/* What paths have cost lately, whichever inode: files that are new begin with it, and need not try. */
+struct io_known {
+	struct {
+		__u32 hit;
+		__u32 miss;
+		__u32 direct;
+	} classes[IO_CLASSES];
+};
+
+/* Of one inode; begun by io_begin(). */
 struct io_file {
 	struct io_class classes[IO_CLASSES];
-	/* what is left of the hashes of watched blocks, each in the place that the rest of its hash says */
-	__u16 watched[IO_WATCHED];
-	/* one minus reuse: every block may have been asked for before, until it turns out that it was not */
-	__u32 fresh;
-	/* for who watches: decisions that turned out dearer than the other path is expected to be, and rounds cut short */
+	/* what is left of the hashes of watched blocks, each in the word that the rest of its hash says */
+	__u64 watched[IO_WATCHED];
+	/* the last block asked for so far */
+	__u32 reach;
+	/* one block in as many, and one, is watched: a power of two less one */
+	__u32 mask;
+	/* the share of watched blocks that were asked for before, and of how many, at most IO_REMEMBERED */
+	__u32 reuse;
+	__u32 asked;
+	/* for who watches: decisions timed, those that turned out dearer than the other path is expected to be, and rounds
+	 * cut short */
+	__u32 timed;
 	__u32 mispredicted;
 	__u32 drifted;
 };
@@ -120,22 +147,59 @@ io_inline __u64 io_hash(__u64 block)
 	return block ^ block >> 32;
 }
 
-/* A block is asked for: was it, not long ago? */
-io_inline void io_watch(struct io_file *file, const struct io_knobs *knobs, __u64 block)
+/* An inode that nothing is known of: `file` is zero. Files that are read a few times would else be tried all the time. */
+io_inline void io_begin(struct io_file *file, const struct io_known *known, const struct io_knobs *knobs)
 {
-	__u64 hash = io_hash(block);
-	__u32 place = (hash >> 32) & (IO_WATCHED - 1);
-	/* 0: none */
-	__u16 rest = (hash >> 48) | 1;
-
-	if (hash & (knobs->sample - 1))
-		return;
-	if (file->watched[place] == rest) {
-		file->fresh -= file->fresh >> 5;
-	} else {
-		file->fresh += (IO_ONE - file->fresh) >> 5;
-		file->watched[place] = rest;
+	for (int i = 0; i < IO_CLASSES; i++) {
+		file->classes[i].hit = known->classes[i].hit;
+		file->classes[i].miss = known->classes[i].miss;
+		file->classes[i].direct = known->classes[i].direct;
+		if (known->classes[i].miss && known->classes[i].direct)
+			file->classes[i].position = knobs->probes;
 	}
+}
+
+/* A file turns out to be longer: fewer of its blocks are watched. */
+io_inline void io_reach(struct io_file *file, const struct io_knobs *knobs, __u64 block)
+{
+	__u32 mask;
+
+	file->reach = block < 0xffffffff ? block : 0xffffffff;
+	mask = file->reach / 128;
+	mask |= mask >> 1;
+	mask |= mask >> 2;
+	mask |= mask >> 4;
+	mask |= mask >> 8;
+	mask |= mask >> 16;
+	if (mask > knobs->sample - 1)
+		mask = knobs->sample - 1;
+	file->mask = mask;
+}
+
+/* A watched block is asked for. Returns: it was before, and went through the cache, as it does now */
+io_inline _Bool io_watch(struct io_file *file, __u64 hash, __u8 path)
+{
+	__u32 place = (hash >> 32) & (IO_WATCHED - 1);
+	__u64 word = file->watched[place], found = 0;
+	/* Of the 16 bits, one says that there is a block, and one that it went through the cache last. */
+	__u64 rest = (hash >> 48 & 0xfffc) | 2 | (path == IO_CACHE);
+
+	/* Those before it move one place on, into its own. */
+	for (int shift = 0; shift < 64 && !found; shift += 16) {
+		found = word >> shift & 0xffff;
+		if ((found | 1) != (rest | 1)) {
+			found = 0;
+			continue;
+		}
+		word = (word & ~((0x10000ULL << shift) - 1)) | (word & ((1ULL << shift) - 1)) << 16 | rest;
+	}
+	file->watched[place] = found ? word : word << 16 | rest;
+	file->asked += file->asked < IO_REMEMBERED;
+	if (found)
+		file->reuse += (IO_ONE - file->reuse) / file->asked;
+	else
+		file->reuse -= file->reuse / file->asked;
+	return found & rest & 1;
 }
 
 io_inline __u32 io_expected_cache(const struct io_file *file, const struct io_class *class)
@@ -143,32 +207,22 @@ io_inline __u32 io_expected_cache(const struct io_file *file, const struct io_cl
 	/* what a hit costs is not known before the first: half of the direct path, so that it is found out */
 	__u64 hit = class->hit ? class->hit : class->direct / 2;
 	__u64 miss = class->miss ? class->miss : class->direct;
-	__u64 p = (__u64)(IO_ONE - file->fresh) * (IO_ONE - class->distrust) / IO_ONE;
+	__u64 p = (__u64)file->reuse * (IO_ONE - class->distrust) / IO_ONE;
 
 	if (p < class->hits)
 		p = class->hits;
 	return (p * hit + (IO_ONE - p) * miss) / IO_ONE;
 }
 
-/* How the next request goes. */
-io_inline struct io_decision io_decide(struct io_file *file, const struct io_knobs *knobs, __u32 size, __u64 block)
+/* A request that begins a round, or that is timed. */
+io_inline struct io_decision io_decide_anew(struct io_file *file, struct io_class *class, const struct io_knobs *knobs)
 {
-	struct io_decision decision = { .path = IO_DIRECT };
-	struct io_class *class;
+	struct io_decision decision = { .path = IO_DIRECT, .timed = 1 };
 	__u32 expected;
 
-	if (size > knobs->limit)
-		return decision;
-	if (knobs->probes == 0) {
-		decision.path = knobs->fixed;
-		return decision;
-	}
-	class = &file->classes[io_class_of(size)];
-	io_watch(file, knobs, block);
 	if (class->position < knobs->probes) {
 		decision.path = class->position & 1 ? IO_DIRECT : IO_CACHE;
 		decision.probe = 1;
-		decision.timed = 1;
 		class->position++;
 		return decision;
 	}
@@ -187,8 +241,9 @@ io_inline struct io_decision io_decide(struct io_file *file, const struct io_kno
 		class->found = 0;
 	}
 	decision.path = class->choice;
-	decision.timed = (class->position & (IO_TIMED - 1)) == 0;
-	if (++class->position >= knobs->round << class->stable) {
+	class->ordinary = IO_TIMED - 1;
+	class->position += IO_TIMED;
+	if (class->position >= knobs->round << class->stable) {
 		class->position = 0;
 		/* what was remembered of a cache that is not used is out of date: believed again, little by little */
 		if (class->choice == IO_DIRECT) {
@@ -199,52 +254,85 @@ io_inline struct io_decision io_decide(struct io_file *file, const struct io_kno
 	return decision;
 }
 
-/* Whether a block that the cache was asked for was there. */
-io_inline void io_found(struct io_file *file, __u32 size, __u32 found)
+/* How the next request goes. */
+io_inline struct io_decision io_decide(struct io_file *file, const struct io_knobs *knobs, __u32 size, __u64 block)
+{
+	struct io_decision decision = { .path = IO_DIRECT };
+	struct io_class *class;
+	__u64 hash;
+
+	if (size > knobs->limit)
+		return decision;
+	if (knobs->probes == 0) {
+		decision.path = knobs->fixed;
+		return decision;
+	}
+	class = &file->classes[io_class_of(size)];
+	if (class->ordinary) {
+		class->ordinary--;
+		decision.path = class->choice;
+	} else {
+		decision = io_decide_anew(file, class, knobs);
+	}
+	hash = io_hash(block);
+	if (block > file->reach)
+		io_reach(file, knobs, block);
+	if (!(hash & file->mask))
+		decision.kept = io_watch(file, hash, decision.path);
+	return decision;
+}
+
+/* Whether the blocks that the cache was asked for were there. */
+io_inline void io_found(struct io_file *file, struct io_decision decision, __u32 size, __u32 found)
 {
 	struct io_class *class = &file->classes[io_class_of(size)];
-	__u32 share, seen, before = class->hits;
 
+	if (decision.kept && found)
+		class->distrust -= class->distrust >> 3;
+	else if (decision.kept)
+		class->distrust += (IO_ONE - class->distrust) >> 3;
 	class->found += !!found;
 	if (++class->asked < IO_ASKED)
 		return;
 	class->hits = class->found * (IO_ONE / IO_ASKED);
-	/* of those that were asked for before, how many were kept? */
-	seen = class->asked * (IO_ONE - file->fresh) / IO_ONE;
-	if (seen >= 16) {
-		share = class->found * IO_ONE / seen;
-		if (share > IO_ONE)
-			share = IO_ONE;
-		/* a cache that has ever more is still being filled: no reason to trust it less */
-		if (class->hits <= before + IO_ONE / 8 || IO_ONE - share < class->distrust)
-			class->distrust += (IO_ONE - share) / 4 - class->distrust / 4;
-	}
 	class->asked = 0;
 	class->found = 0;
 }
 
 /* What a timed request has cost. A miss includes filling the cache. */
-io_inline void io_observe(struct io_file *file, struct io_decision decision, __u32 size, __u32 found, __u32 ns)
+io_inline void io_observe(struct io_file *file, struct io_known *known, struct io_decision decision, __u32 size, __u32 found,
+			  __u32 ns)
 {
-	struct io_class *class = &file->classes[io_class_of(size)];
+	__u32 index = io_class_of(size);
+	struct io_class *class = &file->classes[index];
 	__u32 *cost = decision.path == IO_DIRECT ? &class->direct : found ? &class->hit : &class->miss;
-	__u32 cache, now;
+	__u32 cache, now, other;
+	_Bool drifted;
 
 	/* one that was interrupted says little about the path, above all if it was the first */
-	if (*cost && ns > 4 * *cost)
-		ns = 4 * *cost;
-	*cost = io_average(*cost, ns, ns < *cost / 2 ? 1 : 3);
+	if (*cost && ns > 2 * *cost)
+		ns = 2 * *cost;
+	*cost = io_average(*cost, ns, ns < *cost / 2 ? 1 : 4);
+	known->classes[index].hit = class->hit;
+	known->classes[index].miss = class->miss;
+	known->classes[index].direct = class->direct;
 	if (decision.probe)
 		return;
 	cache = io_expected_cache(file, class);
-	file->mispredicted += ns > (decision.path == IO_CACHE ? class->direct : cache);
 	now = decision.path == IO_CACHE ? cache : class->direct;
-	if (now <= 2 * class->expected && 2 * now >= class->expected)
+	other = decision.path == IO_CACHE ? class->direct : cache;
+	file->timed++;
+	/* what such a request costs, whatever has come in between in this one */
+	file->mispredicted += *cost > other;
+	drifted = now > 2 * class->expected || 2 * now < class->expected;
+	if (!drifted && now <= other + other / 32)
 		return;
 	class->position = 0;
+	class->ordinary = 0;
 	class->stable = 0;
 	class->chosen = 0;
-	class->distrust = 0;
+	if (drifted)
+		class->distrust = 0;
 	file->drifted++;
 }
 

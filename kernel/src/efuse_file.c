@@ -20,7 +20,10 @@
 
 #ifdef CONFIG_FUSE_PASSTHROUGH
 
-/* A read or write that is offered to its hook, and the request it would be. */
+/*
+ * A read or write that is offered to its hook, and the request it would be. Whoever has one tells the compiler not to
+ * zero it: efuse_file_call_init() sets all that is read of it.
+ */
 struct efuse_file_call {
 	struct efuse_call call;
 	struct fuse_args args;
@@ -38,7 +41,7 @@ static void efuse_file_call_init(struct efuse_file_call *fcall, struct kiocb *io
 
 	/* Notes are zeroed for whom they are given to. */
 	memset(args, 0, offsetof(struct fuse_args, efuse));
-	memset(args->efuse.writer, 0, sizeof(*args) - offsetof(struct fuse_args, efuse.writer));
+	memset_startat(args, 0, efuse.writer);
 	memset(&fcall->write, 0, sizeof(fcall->write));
 	args->nodeid = ff->nodeid;
 	args->opcode = opcode;
@@ -97,7 +100,7 @@ static bool efuse_file_asks(struct kiocb *iocb, struct iov_iter *iter, enum efus
 bool efuse_read_iter(struct kiocb *iocb, struct iov_iter *to, ssize_t *result)
 {
 	struct fuse_file *ff = iocb->ki_filp->private_data;
-	struct efuse_file_call fcall;
+	struct efuse_file_call fcall __uninitialized;
 
 	if (!efuse_file_asks(iocb, to, EFUSE_READ))
 		return false;
@@ -127,7 +130,7 @@ bool efuse_read_iter(struct kiocb *iocb, struct iov_iter *to, ssize_t *result)
 bool efuse_write_iter(struct kiocb *iocb, struct iov_iter *from, ssize_t *result)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
-	struct efuse_file_call fcall;
+	struct efuse_file_call fcall __uninitialized;
 	bool answered;
 
 	if (!efuse_file_asks(iocb, from, EFUSE_WRITE))

@@ -53,9 +53,11 @@ export interface DataCounts {
   /** Left to the server. */
   reads_passed: number
   writes_passed: number
-  /** Of the scheduler's decisions: those that tried, those that turned out dearer than the other way is expected to be,
-   * and rounds that ended early because costs had changed. */
+  /** Of the scheduler's decisions: those that tried; a part of the others, which is timed; of these, the ones of a kind (from
+   * the cache, missed there, direct) that costs more than the other way is expected to; and rounds that ended early because
+   * costs had changed. */
   probes: number
+  timed: number
   mispredicted: number
   drifted: number
 }
@@ -79,7 +81,7 @@ function within(name: string, value: number, low: number, high: number): number 
 }
 
 /** Bytes of struct io_slot: they get a sixteenth of the memory at most. */
-const SLOT_BYTES = 680
+const SLOT_BYTES = 712
 
 function roomFor(memory: number): Room {
   within('memory', memory, 1 << 20, 2 ** 32)
@@ -163,8 +165,8 @@ export class DataCache implements Attachment {
         round: options.round ?? 256,
         probes: options.probes ?? 8,
         limit: options.limit ?? MOST_LIMIT,
-        // As many as the cache has room for 128 of: see io_scheduler.h.
-        sample: 2 ** Math.max(0, Math.round(Math.log2(sets * WAYS / 128))),
+        // As many as the cache has room for 256 of: see io_scheduler.h.
+        sample: 2 ** Math.max(0, Math.round(Math.log2(sets * WAYS / 256))),
         answer_write: options.writes ?? true,
       })
       const link = program.attach(context.token())
@@ -179,7 +181,7 @@ export class DataCache implements Attachment {
   counts(): DataCounts {
     const sum = {
       cached: 0, cached_bytes: 0, direct: 0, direct_bytes: 0, hits: 0, misses: 0, filled: 0, written: 0, written_bytes: 0,
-      reads_passed: 0, writes_passed: 0, probes: 0, mispredicted: 0, drifted: 0,
+      reads_passed: 0, writes_passed: 0, probes: 0, timed: 0, mispredicted: 0, drifted: 0,
     }
     if (this.closed) return sum
     for (const one of this.counts_.get(0) ?? []) {

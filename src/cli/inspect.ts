@@ -177,13 +177,13 @@ function describeAccelerators(accelerators: AcceleratorReports): [string, string
 /** How reads went in the kernel. */
 function describeData(data: MountReport['kernel']['data']): [string, string][] {
   if (data === null) return []
-  const { cached, cached_bytes, direct, direct_bytes, hits, misses, written, written_bytes, probes, mispredicted, memory } = data
+  const { cached, cached_bytes, direct, direct_bytes, hits, misses, written, written_bytes, probes, timed, mispredicted, memory } = data
   const share = (part: number, all: number): string => (all === 0 ? '-' : `${Math.round(part / all * 100)}%`)
   return [
     ['data cache', `${cached} reads, ${shortNumber(cached_bytes)}; ${share(hits, hits + misses)} of blocks found; `
       + `${shortNumber(memory)} of memory`],
     ['data direct', `${direct} reads, ${shortNumber(direct_bytes)}; ${written} writes, ${shortNumber(written_bytes)}`],
-    ['data choices', `${share(probes, cached + direct)} of reads were probes; ${mispredicted} mispredicted`],
+    ['data choices', `${share(probes, cached + direct)} of reads were probes; ${share(mispredicted, timed)} of others mispredicted`],
   ]
 }
 

@@ -144,7 +144,8 @@ async function registryOf(sources: MetricsSources): Promise<Registry> {
   counter('efuse_data_blocks_total', 'Blocks that the cache was asked for.', ['found'],
     (of) => data(of, (one) => [[{ found: 'yes' }, one.hits], [{ found: 'no' }, one.misses]]))
   counter('efuse_data_decisions_total', 'Decisions of the scheduler that were of this kind.', ['kind'], (of) => data(of, (one) => [
-    [{ kind: 'probe' }, one.probes], [{ kind: 'mispredicted' }, one.mispredicted], [{ kind: 'drifted' }, one.drifted],
+    [{ kind: 'probe' }, one.probes], [{ kind: 'timed' }, one.timed],
+    [{ kind: 'mispredicted' }, one.mispredicted], [{ kind: 'drifted' }, one.drifted],
   ]))
   gauge('efuse_data_memory_bytes', 'Kernel memory of the data accelerator.', [], (of) => data(of, (one) => [[{}, one.memory]]))
   const rings = ({ report: { kernel } }: Figures, value: (ring: RingLoad) => number): Values => {

@@ -11,12 +11,14 @@ const BLOCK = 4096
 
 interface Model {
   reset(round: number, probes: number, fixed: number, limit: number, sample: number): void
+  next(): void
   decide(size: number, block: number): number
   found(size: number, was: number): void
   observe(size: number, was: number, ns: number): void
   reuse(): number
   trust(sizeClass: number): number
   drifted(): number
+  timed(): number
   mispredicted(): number
   bytes(): number
 }
@@ -43,6 +45,8 @@ export interface Load {
   seed: number
   /** Bytes of a request; default: a block. */
   size?: number
+  /** So many requests are for one file, then another begins; default: all. */
+  each?: number
 }
 
 export interface Outcome {
@@ -53,6 +57,7 @@ export interface Outcome {
   reuse: number
   trust: number
   drifted: number
+  /** Of the requests that were timed and are not probes, the share that took longer than the other path is expected to. */
   mispredicted: number
 }
 
@@ -82,13 +87,14 @@ class LruCache {
 
 export function simulate(policy: Policy, load: Load): Outcome {
   const { requests, capacity, size = BLOCK } = load
-  const sample = 2 ** Math.max(0, Math.round(Math.log2(capacity / 128)))
+  const sample = 2 ** Math.max(0, Math.round(Math.log2(capacity / 256)))
   model.reset(256, policy === 'adaptive' ? 8 : 0, policy === 'direct' ? 1 : 0, LIMIT, sample)
   const cache = new LruCache(capacity)
   const random = randomFrom(load.seed)
   let sum = 0
   let cached = 0
   for (let i = 0; i < requests; i++) {
+    if (i > 0 && i % (load.each ?? requests) === 0) model.next()
     const block = load.block(random, i)
     const { hit, direct, fill } = load.costs(i)
     const decision = model.decide(size, block)
@@ -111,6 +117,6 @@ export function simulate(policy: Policy, load: Load): Outcome {
     reuse: model.reuse() / ONE,
     trust: model.trust(0) / ONE,
     drifted: model.drifted(),
-    mispredicted: model.mispredicted() / requests,
+    mispredicted: model.mispredicted() / Math.max(1, model.timed()),
   }
 }

@@ -9,13 +9,22 @@ typedef unsigned long long __u64;
 #define EXPORT(name) __attribute__((export_name(#name)))
 
 static struct io_file file;
+static struct io_known known;
 static struct io_knobs knobs;
 static struct io_decision decision;
 
 EXPORT(reset) void reset(__u32 round, __u32 probes, __u32 fixed, __u32 limit, __u32 sample)
 {
 	file = (struct io_file){};
+	known = (struct io_known){};
 	knobs = (struct io_knobs){ round, probes, fixed, limit, sample };
+}
+
+/* Another file. */
+EXPORT(next) void next(void)
+{
+	file = (struct io_file){};
+	io_begin(&file, &known, &knobs);
 }
 
 /* Path, and in further bits whether it is a probe and whether it is timed. */
@@ -27,16 +36,17 @@ EXPORT(decide) __u32 decide(__u32 size, __u32 block)
 
 EXPORT(found) void found(__u32 size, __u32 was)
 {
-	io_found(&file, size, was);
+	io_found(&file, decision, size, was);
 }
 
 EXPORT(observe) void observe(__u32 size, __u32 was, __u32 ns)
 {
-	io_observe(&file, decision, size, was, ns);
+	io_observe(&file, &known, decision, size, was, ns);
 }
 
-EXPORT(reuse) __u32 reuse(void) { return IO_ONE - file.fresh; }
+EXPORT(reuse) __u32 reuse(void) { return file.reuse; }
 EXPORT(trust) __u32 trust(__u32 class) { return IO_ONE - file.classes[class].distrust; }
 EXPORT(drifted) __u32 drifted(void) { return file.drifted; }
+EXPORT(timed) __u32 timed(void) { return file.timed; }
 EXPORT(mispredicted) __u32 mispredicted(void) { return file.mispredicted; }
 EXPORT(bytes) __u32 bytes(void) { return sizeof(file); }
