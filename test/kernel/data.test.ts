@@ -6,11 +6,11 @@ import { share, testInGuest } from './lab.js'
 // Each guest has its own limit.
 t.setTimeout(0)
 
-const operations = share === 'full' ? 200_000 : 3000
-
-const program = 'node dist/test/kernel/guest/data.js'
+const full = share === 'full'
+const program = `node dist/test/kernel/guest/data.js${full ? ' --full' : ''}`
 
 await testInGuest(t, {
   answers: `${program} --part answers`,
-  coherence: `${program} --part coherence --operations ${operations}`,
-}, { seconds: share === 'full' ? 14_400 : 1500, cpus: 4 })
+  coherence: `${program} --part coherence --operations ${full ? 200_000 : 1000}`,
+  bounds: `${program} --part bounds --operations ${full ? 100_000 : 1000} --files ${full ? 1_000_000 : 1000}`,
+}, { seconds: full ? 14_400 : 900, cpus: 4 })

@@ -3,7 +3,7 @@
  * In the guest: mounts whose data the kernel reads and writes. What uses them runs in processes of its own; the servers
  * are this process's.
  */
-import { mkdirSync, mkdtempSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import t, { type Test } from 'tap'
@@ -14,11 +14,16 @@ import { moduleFree, sh } from './hooks-support.js'
 t.setTimeout(0)
 
 const { values } = parseArgs({
-  options: { operations: { type: 'string', default: '3000' }, part: { type: 'string', default: 'answers' } },
+  options: {
+    operations: { type: 'string', default: '1000' }, part: { type: 'string', default: 'answers' },
+    full: { type: 'boolean', default: false }, files: { type: 'string', default: '1000' },
+  },
 })
 const OPERATIONS = Number(values.operations)
+const FILES = Number(values.files)
+const FULL = values.full
 
-/** A test of one part: `answers`, or `coherence`. */
+/** A test of one part: `answers`, `coherence` or `bounds`. */
 async function test(part: string, name: string, body: (t: Test) => Promise<void>): Promise<void> {
   if (part === values.part) await t.test(name, body)
 }
@@ -118,7 +123,7 @@ async function same(t: Test, f: Fixture, what: string, command: string): Promise
 }
 
 await test('answers', 'as on the source\'s own file system', async (t) => {
-  for (const policy of ['cache', 'direct'] as const) {
+  for (const policy of FULL ? ['cache', 'direct', 'adaptive'] as const : ['cache'] as const) {
     const f = await fixture(t, { policy })
     const served = requests(f, 'FUSE_WRITE')
     await same(t, f, 'suid and sgid bits go when another writes',
@@ -161,7 +166,7 @@ os.ftruncate(fd, 10); print(os.pread(fd, 100, 5))
       gcc -O1 -o checker /efuse/test/kernel/guest/data-check.c; mkdir -p run
       ./checker run run 1 200 1`, 'a compiler, and what it made')
     if ((await sh('command -v fio')).ok) {
-      for (const [engine, direct] of [['psync', 0], ['psync', 1], ['libaio', 1], ['mmap', 0]] as const) {
+      for (const [engine, direct] of ([['psync', 0], ['libaio', 1], ['mmap', 0], ['psync', 1]] as const).slice(0, FULL ? 4 : 2)) {
         await works(t, `cd ${f.at}; fio --name=${engine}${direct} --ioengine=${engine} --direct=${direct} --rw=randrw --bs=4k --size=2m `
           + '--iodepth=4 --verify=crc32c --verify_fatal=1 --minimal > /dev/null', `fio --verify, ${engine}, direct=${direct}`)
       }
@@ -175,7 +180,7 @@ os.ftruncate(fd, 10); print(os.pread(fd, 100, 5))
 })
 
 await test('answers', 'files that the kernel caches: what it has not', async (t) => {
-  for (const policy of ['cache', 'direct'] as const) {
+  for (const policy of FULL ? ['cache', 'direct'] as const : ['cache'] as const) {
     const f = await fixture(t, { policy }, {}, undefined, 'bound')
     const served = requests(f, 'FUSE_READ')
     await sh('cd $1; head -c 300001 /dev/urandom > file; cp file ../copy', f.source)
@@ -223,13 +228,13 @@ if (values.part === 'coherence') {
   }
 }
 
-for (const [what, options] of [
-  ['cache', { policy: 'cache' }],
+for (const [what, options] of ([
   ['a cache that thrashes', { policy: 'cache', memory: 1 << 20 }],
   ['adaptive', {}],
+  ['cache', { policy: 'cache' }],
   ['the server writes', { policy: 'cache', writes: false }],
   ['direct', { policy: 'direct' }],
-] as const) {
+] as const).slice(0, FULL ? 5 : 2)) {
   await test('coherence', `random operations of several processes, ${what}: nothing stale, nothing wrong`, async (t) => {
     const f = await fixture(t, options)
     await coherent(t, f, what)
@@ -252,7 +257,7 @@ await test('coherence', 'with metadata answered in the kernel, too', async (t) =
 })
 
 await test('coherence', 'files that the kernel caches', async (t) => {
-  for (const policy of ['cache', 'adaptive'] as const) {
+  for (const policy of FULL ? ['cache', 'adaptive'] as const : ['adaptive'] as const) {
     const f = await fixture(t, { policy }, {}, undefined, 'bound')
     // Nothing behind the mount: what the kernel has cached is not looked after there.
     const { ok, output, errors } = await sh(`/tmp/data-check ${f.at} ${f.at} 4 ${OPERATIONS} 5`)
@@ -284,6 +289,83 @@ await test('coherence', 'attached and detached all the time', async (t) => {
   t.ok(ok, output + errors)
   t.ok(rounds > 3 && answered > 0, `${rounds} times, ${answered} reads answered`)
   hooks.close()
+})
+
+/** Bytes that this process's BPF maps take, as the kernel counts them. */
+function mapBytes(): number {
+  return readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return Number(/^memlock:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? 0)
+    } catch {
+      return 0
+    }
+  }).reduce((sum, bytes) => sum + bytes, 0)
+}
+
+/** Inodes of efuse mounts that the kernel holds, once it has let go of what nobody uses. */
+async function inodes(): Promise<number> {
+  await sh('sync; echo 2 > /proc/sys/vm/drop_caches; sleep 1')
+  return Number(/^efuse_inode +(\d+)/m.exec(readFileSync('/proc/slabinfo', 'utf8'))?.[1] ?? 0)
+}
+
+if (values.part === 'bounds') {
+  const made = await sh('gcc -O1 -o /tmp/data-leak test/kernel/guest/data-leak.c')
+  if (!made.ok) t.bailout(made.errors)
+}
+
+await test('bounds', 'reads never show what is not their file\'s, nor change more memory than they answer', async (t) => {
+  for (const options of [{ policy: 'cache', memory: 1 << 20 }, ...FULL ? [{}, { policy: 'direct' }] as const : []] as const) {
+    const f = await fixture(t, options)
+    const { ok, output, errors } = await sh(`/tmp/data-leak ${f.at} ${OPERATIONS}`)
+    t.ok(ok, output + errors)
+    t.ok(f.data.counts().cached + f.data.counts().direct > 100)
+  }
+})
+
+await test('bounds', 'a hundred times as much as there is room for', async (t) => {
+  const f = await fixture(t, { policy: 'cache', memory: 1 << 20 })
+  const before = mapBytes()
+  await sh(`python3 -c "
+with open('$1/large', 'wb') as file:
+    for block in range(25600): file.write(block.to_bytes(8, 'little') * 512)
+"`, f.source)
+  const read = `python3 -c "
+import os, random
+fd = os.open('${f.at}/large', os.O_RDONLY)
+random.seed(1)
+for i in range(${FULL ? 200_000 : 8000}):
+    block = random.randrange(25600)
+    assert os.pread(fd, 4096, block * 4096) == block.to_bytes(8, 'little') * 512, block
+    if i % 4 == 0: os.pread(fd, 4096, i % 64 * 4096)
+"`
+  const counts = await during(f, () => works(t, read, 'every block is its own'))
+  t.ok(counts.filled > 1000, JSON.stringify(counts))
+  t.ok(f.data.memory <= 1 << 20, `${f.data.memory} bytes`)
+  t.equal(mapBytes(), before, 'the maps have not grown')
+  t.ok(before < 1.2 * (1 << 20), `${before} bytes as the kernel counts them`)
+})
+
+await test('bounds', `${FILES} small files leave nothing behind`, async (t) => {
+  const f = await fixture(t, { memory: 1 << 20 })
+  const descriptors = (): number => readdirSync('/proc/self/fd').length
+  const turn = (first: number): string => `python3 -c "
+import os
+os.chdir('${f.at}')
+for start in range(0, ${FILES}, 1000):
+    for i in range(start, min(start + 1000, ${FILES})):
+        with open(f'f{i}', 'wb') as file: file.write((b'%d ' % i) * 100)
+    for i in range(start, min(start + 1000, ${FILES})):
+        with open(f'f{i}', 'rb') as file: assert file.read() == (b'%d ' % i) * 100
+    for i in range(start, min(start + 1000, ${FILES})): os.unlink(f'f{i}')
+" # ${first}`
+  await works(t, turn(0).replaceAll(String(FILES), '100'), 'a few')
+  const before = { maps: mapBytes(), inodes: await inodes(), descriptors: descriptors() }
+  await works(t, turn(1), 'many')
+  const after = { maps: mapBytes(), inodes: await inodes(), descriptors: descriptors() }
+  t.equal(after.maps, before.maps)
+  t.ok(after.inodes <= before.inodes + 64, `inodes: ${before.inodes}, ${after.inodes}`)
+  t.ok(after.descriptors <= before.descriptors + 2, `descriptors: ${before.descriptors}, ${after.descriptors}`)
+  t.comment(JSON.stringify([before, after, f.data.counts()]))
 })
 
 t.ok(await moduleFree(), 'nothing holds the module')
