@@ -27,13 +27,16 @@ export interface System {
   command(manner: Manner): Variant['command']
 }
 
-const TIMEOUTS = { cached: 'attr_timeout=1,entry_timeout=1', fresh: 'attr_timeout=0,entry_timeout=0' }
+/**
+ * passthrough_hp keeps cached data from open to open, unless it is told not to cache: so do ours, while sizes and times stay.
+ */
+const OPTIONS = { cached: 'attr_timeout=1,entry_timeout=1,auto_cache', fresh: 'attr_timeout=0,entry_timeout=0' }
 
 const hp = (...options: string[]) => (manner: Manner) =>
   passthroughHp(...options, ...manner === 'fresh' ? ['--nocache'] : [])
 
 const efuse = (...options: string[]) => (manner: Manner) => ({ source, mountpoint }: Place) =>
-  [process.execPath, join(ROOT, 'efuse.js'), 'mount', source, mountpoint, '-f', '-o', TIMEOUTS[manner], ...options]
+  [process.execPath, join(ROOT, 'efuse.js'), 'mount', source, mountpoint, '-f', '-o', OPTIONS[manner], ...options]
 
 const BOTH = ['native', 'lab'] as const
 
