@@ -139,10 +139,13 @@ int EFUSE_HOOK(balance_reply)
 		return 0;
 	note->epoch = 0;
 	now = bpf_ktime_get_ns();
-	/* A ring serves one after the other: this one since the last was done. */
-	since = ring->last > note->given ? ring->last : note->given;
+	/*
+	 * A ring serves one after the other: this one since the last was done. One that found nobody before it tells more of
+	 * how long its worker takes to wake, which has a knob of its own.
+	 */
+	since = ring->last;
 	ring->last = now;
-	if (now > since)
+	if (since > note->given && now > since)
 		balance_served(ring, now - since < ~0U ? now - since : ~0U);
 	__sync_fetch_and_add(&ring->answered, 1);
 	return 0;

@@ -41,7 +41,7 @@ struct balance_ring {
 	/* requests that were given to it, and that it has answered; what is under way is the difference */
 	__u32 given;
 	__u32 answered;
-	/* nanoseconds that a request takes there, an average; 0: not known */
+	/* nanoseconds that a request takes there once the one before it is done, an average; 0: not known */
 	__u32 service;
 	/* enum balance_state */
 	__u32 state;
@@ -67,7 +67,7 @@ struct balance_knobs {
 	__u32 wake;
 	__u32 remote;
 	__u32 far;
-	/* nanoseconds: what is assumed of a ring that has served nothing yet */
+	/* nanoseconds: what is assumed while nothing is known */
 	__u32 service;
 	/* nanoseconds: the ring of the file's previous request may be so much worse than the best */
 	__u32 affinity;
@@ -109,13 +109,20 @@ struct balance_choice {
 
 #define balance_inline static inline __attribute__((always_inline, unused))
 
-/* Nanoseconds until this ring would have served one more request of a caller on that CPU. */
+/*
+ * Nanoseconds until this ring would have served one more request of a caller on that CPU. @usual: what is assumed of a ring
+ * whose requests have not had to wait for each other yet.
+ */
 balance_inline __u32 balance_cost(const struct balance_ring *ring, const struct balance_knobs *knobs, __u32 at,
-				  __u32 cpu, __u32 node, __u32 background)
+				  __u32 cpu, __u32 node, __u32 background, __u32 usual)
 {
 	__u32 waiting = ring->given - ring->answered;
-	__u32 service = ring->service ? ring->service : knobs->service;
+	__u32 service = ring->service ? ring->service : usual;
 	__u64 cost;
+
+	/* A ring that once was slow, and is avoided since, would never be found better: what waits there tells then. */
+	if (service / 4 > usual)
+		service = 4 * usual;
 
 	if (!ring->online)
 		return ~0U;
@@ -149,7 +156,7 @@ struct balance_best {
 	do {											\
 		const struct balance_ring *other = get(rings, at);				\
 		__u32 price = other ? balance_cost(other, knobs, at, cpu, node,	\
-							 request->background) : ~0U;		\
+							 request->background, usual) : ~0U;		\
 												\
 		if (price < (best)->cost)							\
 			*(best) = (struct balance_best){ at, price };				\
@@ -161,9 +168,12 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 	__u32 nr = knobs->rings, cpu = request->cpu < nr ? request->cpu : 0, at, node, first = 0, size = nr, here;
 	const struct balance_ring *own = get(rings, cpu);
 	struct balance_best best = { cpu, ~0U }, previous;
+	__u32 usual;
 
 	if (!own || !nr)
 		return (struct balance_choice){ cpu, BALANCE_NO_RING };
+	/* one server's rings take about as long as each other */
+	usual = own->service ? own->service : knobs->service;
 	if (knobs->policy == BALANCE_LOCAL && own->online)
 		return (struct balance_choice){ cpu, BALANCE_STAYED };
 	node = own->node;

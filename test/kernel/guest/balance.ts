@@ -99,7 +99,6 @@ await t.test('policies', async (t) => {
     const ahead = more(read, after)
     t.ok(total(ahead) > 0, `${policy}: ${ahead.join(', ')}`)
     if (policy === 'local') t.ok(ahead[busy] > 0.8 * total(ahead), 'local: background ones stay, too')
-    t.ok(read.rings[busy].serviceNs > 0 || policy !== 'local', 'how long they take is known')
     t.equal(total(Object.values(read.verdicts)) - total(Object.values(start.verdicts)), total(more(read, start)),
       `${policy}: each choice gave a ring one request`)
   }
@@ -127,6 +126,7 @@ await t.test('policies', async (t) => {
       if (policy === 'local') {
         t.ok(counts[0] >= 3000, 'local: all stay')
         t.ok(longest > 16, `local: they queue: ${longest}`)
+        t.ok(after.rings[0].serviceNs > 0, 'how long they take is known')
       } else {
         // How far it spreads them is not asserted yet: in emulation the rings' service times say little.
         const spread = after.verdicts.spread + after.verdicts.followed - start.verdicts.spread - start.verdicts.followed
