@@ -60,11 +60,30 @@ static inline bool efuse_write_iter(struct kiocb *iocb, struct iov_iter *from, s
 }
 #endif
 
-bool efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version);
 bool efuse_entry_stands(struct inode *dir, const struct efuse_note *note);
-void efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr);
 void efuse_hold_entry(struct dentry *entry, struct efuse_note *note, const struct fuse_args *args);
-void efuse_note_clear(struct efuse_note *note);
+
+/* These come with every request for attributes: where there are no notes, they cost nothing. */
+bool __efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version);
+void __efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr);
+void __efuse_note_clear(struct efuse_note *note);
+
+static inline bool efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version)
+{
+	return READ_ONCE(get_fuse_inode(inode)->efuse_note.holder) && __efuse_attr_stands(inode, request_mask, version);
+}
+
+static inline void efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr)
+{
+	if (args->efuse.holder)
+		__efuse_hold(inode, args, attr);
+}
+
+static inline void efuse_note_clear(struct efuse_note *note)
+{
+	if (note->holder)
+		__efuse_note_clear(note);
+}
 
 /* Has nobody changed the inode's attributes since efuse_attr_stands()? */
 static inline bool efuse_attr_same(struct inode *inode, u64 version)

@@ -3,6 +3,7 @@
 #ifndef _FS_EFUSE_ARGS_H
 #define _FS_EFUSE_ARGS_H
 
+#include <linux/seqlock_types.h>
 #include <linux/types.h>
 #include "efuse_uapi.h"
 
@@ -18,11 +19,11 @@ struct inode;
 #define EFUSE_NOTE_WORDS 4
 
 /*
- * What a program has noted with an answer that the kernel holds, see bpf_efuse_hold(): with the attributes of an inode, or
- * with the name of a dentry. Written under the inode's, or the dentry's, lock; @seq is odd meanwhile.
+ * What a program has noted with an answer that the kernel holds, see bpf_efuse_hold(): with the attributes of an
+ * inode, or with the name of a dentry. Written under the inode's, or the dentry's, lock.
  */
 struct efuse_note {
-	u32 seq;
+	seqcount_t seq;
 	/* whose it is; 0: there is none */
 	u32 holder;
 	u64 words[EFUSE_NOTE_WORDS];

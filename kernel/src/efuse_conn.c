@@ -353,8 +353,8 @@ void efuse_detach(void *owner)
 }
 
 /*
- * The connection ends: its last reference has been dropped, so that nobody can still make requests. Path walks under RCU,
- * which have none, may still ask whether something stands.
+ * The connection ends: its last reference has been dropped, so that nobody can still make requests. Path walks
+ * under RCU, which have none, may still ask whether something stands.
  */
 void efuse_conn_gone(struct fuse_conn *fc)
 {

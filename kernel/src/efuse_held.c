@@ -2,57 +2,47 @@
 /*
  * What the kernel holds already, and whether it still stands.
  *
- * Where an inode's attributes, or a name's meaning, are past their time-out, fs/fuse asks again and nearly always learns
- * what it knew. A program that knows what has changed can say so before there is a request: the hook `stands`. It is asked
- * only about what it has itself given in an earlier answer (bpf_efuse_hold()), and is told what it noted then.
+ * Where an inode's attributes, or a name's meaning, are past their time-out, fs/fuse asks again and nearly always
+ * learns what it knew. A program that knows what has changed can say so before there is a request: the hook
+ * `stands`. It is asked only about what it has itself given in an earlier answer (bpf_efuse_hold()), and is told
+ * what it noted then.
  *
- * Attributes: the inode must have exactly those of the answer when the note is taken, and whatever else fs/fuse learns of it
- * clears the note (fuse_change_attributes_common()). Names: a dentry stays with its inode and its name as long as no request
- * changes what the name means, which is for the program to know.
+ * Attributes: the inode must have exactly those of the answer when the note is taken, and whatever else fs/fuse
+ * learns of it clears the note (fuse_change_attributes_common()). Names: a dentry stays with its inode and its name
+ * as long as no request changes what the name means, which is for the program to know.
  */
 #include <linux/dcache.h>
 #include <linux/log2.h>
+#include <linux/seqlock.h>
 #include <linux/srcu.h>
 #include "fuse_i.h"
 #include "efuse_i.h"
 
 static void efuse_note_take(struct efuse_note *note, u32 holder, const u64 *words)
 {
-	WRITE_ONCE(note->seq, note->seq + 1);
-	smp_wmb();
+	raw_write_seqcount_begin(&note->seq);
 	note->holder = holder;
 	memcpy(note->words, words, sizeof(note->words));
-	smp_wmb();
-	WRITE_ONCE(note->seq, note->seq + 1);
+	raw_write_seqcount_end(&note->seq);
 }
 
 /* The inode's attributes are about to be others. */
-void efuse_note_clear(struct efuse_note *note)
+void __efuse_note_clear(struct efuse_note *note)
 {
-	if (!note->holder)
-		return;
-	WRITE_ONCE(note->seq, note->seq + 1);
-	smp_wmb();
+	raw_write_seqcount_begin(&note->seq);
 	WRITE_ONCE(note->holder, 0);
-	smp_wmb();
-	WRITE_ONCE(note->seq, note->seq + 1);
+	raw_write_seqcount_end(&note->seq);
 }
 
 /* Returns: whose note it is, copied to @words; 0: there is none */
 static u32 efuse_note_read(const struct efuse_note *note, u64 *words)
 {
-	u32 seq = READ_ONCE(note->seq);
-	u32 holder;
-	int i;
+	/* odd while it is written: then it is as good as none */
+	unsigned int seq = raw_seqcount_begin(&note->seq);
+	u32 holder = READ_ONCE(note->holder);
 
-	smp_rmb();
-	holder = READ_ONCE(note->holder);
-	if (!holder || seq & 1)
-		return 0;
-	for (i = 0; i < EFUSE_NOTE_WORDS; i++)
-		words[i] = READ_ONCE(note->words[i]);
-	smp_rmb();
-	return READ_ONCE(note->seq) == seq ? holder : 0;
+	memcpy(words, note->words, sizeof(note->words));
+	return read_seqcount_retry(&note->seq, seq) ? 0 : holder;
 }
 
 /* Are the inode's attributes these? */
@@ -83,12 +73,12 @@ static bool efuse_noted(const struct fuse_args *args)
 }
 
 /**
- * efuse_hold - notes with an inode that its attributes are those of a program's answer
+ * __efuse_hold - notes with an inode that its attributes are those of a program's answer
  * @inode: that has taken them, or newer ones
  * @args: GETATTR, STATX or LOOKUP
  * @attr: of the answer
  */
-void efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr)
+void __efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr)
 {
 	struct fuse_inode *fi = get_fuse_inode(inode);
 
@@ -118,7 +108,7 @@ void efuse_hold_entry(struct dentry *entry, struct efuse_note *note, const struc
 static bool efuse_stands(u32 opcode, struct inode *inode, const struct efuse_note *note)
 {
 	struct fuse_conn *fc = get_fuse_conn(inode);
-	struct efuse_call call;
+	struct efuse_call call __uninitialized;
 	u32 holder;
 
 	if (!READ_ONCE(note->holder) || !efuse_ready(fc))
@@ -143,12 +133,12 @@ static bool efuse_stands(u32 opcode, struct inode *inode, const struct efuse_not
 }
 
 /**
- * efuse_attr_stands - may the attributes that the inode has be given again?
+ * __efuse_attr_stands - may the attributes that the inode has be given again?
  * @inode: maybe under RCU
  * @request_mask: what is wanted of them
  * @version: to be compared once they have been read, by efuse_attr_same(); or NULL
  */
-bool efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version)
+bool __efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version)
 {
 	struct fuse_inode *fi = get_fuse_inode(inode);
 

@@ -255,6 +255,7 @@ struct efuse_last_who {
 	const struct user_namespace *user_ns;
 	u64 who;
 };
+
 static DEFINE_PER_CPU(struct efuse_last_who, efuse_last_who);
 
 /**
@@ -382,7 +383,7 @@ __bpf_kfunc int bpf_efuse_reply_attr(struct efuse_ctx *ctx, const void *attr, u3
 }
 
 /**
- * bpf_efuse_hold - lets the kernel hold this answer: before it asks again, the hook stands is asked whether it still stands
+ * bpf_efuse_hold - lets the kernel hold this answer: before it asks again, the hook stands is asked
  * @ctx: GETATTR, STATX, LOOKUP
  * @name: note on what the name means, of LOOKUP; else on the attributes
  * @note: 32 bytes that stands is told then, in ctx->note
@@ -395,7 +396,8 @@ __bpf_kfunc int bpf_efuse_hold(struct efuse_ctx *ctx, bool name, const void *not
 	struct efuse_call *call = efuse_call(ctx);
 	struct efuse_args *args = &call->args->efuse;
 
-	if (note__sz != sizeof(args->attr_note) || (call->hook != EFUSE_LOOKUP && (name || call->hook != EFUSE_GETATTR)))
+	if (note__sz != sizeof(args->attr_note) ||
+	    (call->hook != EFUSE_LOOKUP && (name || call->hook != EFUSE_GETATTR)))
 		return -EINVAL;
 	memcpy(name ? args->name_note : args->attr_note, note, sizeof(args->attr_note));
 	args->holder = call->id;

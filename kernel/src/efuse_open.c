@@ -6,9 +6,10 @@
  * without it, and the first one that does makes the server open the file, late; from then on its handle takes the
  * place of ours on the way. A file that was never opened there is never released there.
  *
- * Only files opened for reading alone: written-back pages come in atomic context, where nothing can be opened. Unless the
- * server can do without handles (EFUSE_CAN_NO_HANDLE): then written-back pages have none, as the first few requests on any
- * such file, which often are all; and a file that is made, or emptied, is left like that by the server itself.
+ * Only files opened for reading alone: written-back pages come in atomic context, where nothing can be opened.
+ * Unless the server can do without handles (EFUSE_CAN_NO_HANDLE): then written-back pages have none, as the first
+ * few requests on any such file, which often are all; and a file that is made, or emptied, is left like that by the
+ * server itself.
  */
 #include <linux/mutex.h>
 #include <linux/refcount.h>

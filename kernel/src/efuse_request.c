@@ -381,7 +381,7 @@ static noinline ssize_t efuse_send_for_more(struct efuse_call *call)
 ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 {
 	struct fuse_conn *fc = fm->fc;
-	struct efuse_call call;
+	struct efuse_call call __uninitialized;
 	ssize_t ret;
 
 	if (!efuse_ready(fc)) {
@@ -439,7 +439,7 @@ bool efuse_ask(struct efuse_call *call, enum efuse_hook hook, ssize_t *result)
 
 static void efuse_background_end(struct fuse_args *args, int error)
 {
-	struct efuse_call call;
+	struct efuse_call call __uninitialized;
 
 	args->end = args->efuse.end;
 	efuse_call_init(&call, args->efuse.fc, NULL, args, true);
@@ -461,7 +461,7 @@ int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_fl
 {
 	bool atomic = args->opcode == FUSE_WRITE && args->nocreds;
 	struct fuse_conn *fc = fm->fc;
-	struct efuse_call call;
+	struct efuse_call call __uninitialized;
 	ssize_t ret;
 	int err;
 
@@ -515,7 +515,7 @@ void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup)
  */
 void efuse_notify(struct fuse_conn *fc, u32 code, u64 nodeid, u64 child, const struct qstr *name)
 {
-	struct efuse_call call;
+	struct efuse_call call __uninitialized;
 	FUSE_ARGS(args);
 
 	if (!efuse_hooked(fc))

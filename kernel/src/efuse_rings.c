@@ -46,7 +46,7 @@ unsigned int efuse_select_queue(struct fuse_req *req, struct fuse_ring *ring, un
 	unsigned int nr = READ_ONCE(ring->efuse_queues);
 	unsigned int home = efuse_home(ring, cpu, nr);
 	struct fuse_conn *fc = req->chan->conn;
-	struct efuse_call call;
+	struct efuse_call call __uninitialized;
 	int ret;
 
 	if (efuse_hooked(fc) && req->args->efuse.flags & EFUSE_ARGS_WATCHED) {

@@ -48,8 +48,9 @@ struct efuse_info {
 /* How many background requests may be under way, as FUSE_INIT's max_background. */
 #define EFUSE_IOC_BACKGROUND	_IO(EFUSE_IOC_MAGIC, 6)
 /*
- * What the server understands beside FUSE: EFUSE_CAN_*. A program may then want some of it of a request (bpf_efuse_want()):
- * fuse_in_header.padding is EFUSE_WANTS and those. A server that does not do as it is asked answers as ever.
+ * What the server understands beside FUSE: EFUSE_CAN_*. A program may then want some of it of a request
+ * (bpf_efuse_want()): fuse_in_header.padding is EFUSE_WANTS and those. A server that does not do as it is asked
+ * answers as ever.
  */
 #define EFUSE_IOC_CAN		_IO(EFUSE_IOC_MAGIC, 7)
 
@@ -57,8 +58,8 @@ struct efuse_info {
 /* WRITE: behind the answer comes a struct fuse_attr_out, the inode's attributes after it */
 #define EFUSE_CAN_ATTR		(1U << 0)
 /*
- * CREATE, OPEN: the file handle is EFUSE_FH_NONE, and nothing is to be released. Of such a file, and of one that was opened
- * without the server, READ, WRITE and READDIR come with this handle: the nodeid says it all.
+ * CREATE, OPEN: the file handle is EFUSE_FH_NONE, and nothing is to be released. Of such a file, and of one that
+ * was opened without the server, READ, WRITE and READDIR come with this handle: the nodeid says it all.
  */
 #define EFUSE_CAN_NO_HANDLE	(1U << 1)
 #define EFUSE_FH_NONE		(~0ULL)
