@@ -8,8 +8,11 @@ import { spawn } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { complaint } from './complaint.js'
 
-/** Seconds until start.sh has begun; a busy host may take several times what an idle one does (4 s). */
-const BOOT_SECONDS = 120
+/**
+ * Seconds until start.sh has begun; a busy host may take several times what an idle one does (4 s, and 70 with the debug
+ * kernel).
+ */
+const BOOT_SECONDS = 300
 
 const COMMAND_LINE = [
   'console=ttyS0', 'loglevel=7', 'root=/dev/ram0', 'rdinit=/init',

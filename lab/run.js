@@ -97,7 +97,8 @@ function job({ words, command, env, icount }) {
 export async function main(args) {
   // So that what was made for this run is removed.
   for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]]) {
-    process.once(signal, () => process.exit(128 + number))
+    // On, not once: a second signal would end this while it removes.
+    process.on(signal, () => process.exit(128 + number))
   }
   try {
     if (args.includes('--help')) {

@@ -60,22 +60,38 @@ static inline bool efuse_write_iter(struct kiocb *iocb, struct iov_iter *from, s
 }
 #endif
 
-bool efuse_entry_stands(struct inode *dir, const struct efuse_note *note);
-void efuse_hold_entry(struct dentry *entry, struct efuse_note *note, const struct fuse_args *args);
-
-/* These come with every request for attributes: where there are no notes, they cost nothing. */
+/* These come with every look-up and request for attributes: where there are no notes, they cost nothing. */
+bool __efuse_entry_stands(struct inode *dir, const struct efuse_note *note);
 bool __efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version);
+void __efuse_hold_entry(struct dentry *entry, struct efuse_note *note, const struct fuse_args *args);
 void __efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr);
 void __efuse_note_clear(struct efuse_note *note);
+
+static inline bool efuse_entry_stands(struct inode *dir, const struct efuse_note *note)
+{
+	return READ_ONCE(note->holder) && __efuse_entry_stands(dir, note);
+}
 
 static inline bool efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version)
 {
 	return READ_ONCE(get_fuse_inode(inode)->efuse_note.holder) && __efuse_attr_stands(inode, request_mask, version);
 }
 
+/* Is the answer a program's, with notes? */
+static inline bool efuse_noted(const struct fuse_args *args)
+{
+	return args->efuse.holder && args->efuse.flags & EFUSE_ARGS_ANSWERED;
+}
+
+static inline void efuse_hold_entry(struct dentry *entry, struct efuse_note *note, const struct fuse_args *args)
+{
+	if (efuse_noted(args))
+		__efuse_hold_entry(entry, note, args);
+}
+
 static inline void efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr)
 {
-	if (args->efuse.holder)
+	if (efuse_noted(args))
 		__efuse_hold(inode, args, attr);
 }
 
@@ -93,6 +109,7 @@ static inline bool efuse_attr_same(struct inode *inode, u64 version)
 	return READ_ONCE(get_fuse_inode(inode)->attr_version) == version;
 }
 
+u64 efuse_unique(void);
 unsigned int efuse_select_queue(struct fuse_req *req, struct fuse_ring *ring, unsigned int cpu);
 
 long efuse_dev_ioctl(struct file *file, unsigned int cmd, void __user *argp);

@@ -66,24 +66,16 @@ static bool efuse_attr_equal(struct inode *inode, const struct fuse_attr *attr)
 					 inode_get_ctime_nsec(inode) == attr->ctimensec));
 }
 
-/* Is the answer a program's, with notes? */
-static bool efuse_noted(const struct fuse_args *args)
-{
-	return args->efuse.holder && args->efuse.flags & EFUSE_ARGS_ANSWERED;
-}
-
 /**
  * __efuse_hold - notes with an inode that its attributes are those of a program's answer
  * @inode: that has taken them, or newer ones
- * @args: GETATTR, STATX or LOOKUP
+ * @args: GETATTR, STATX or LOOKUP, answered by a program that notes
  * @attr: of the answer
  */
 void __efuse_hold(struct inode *inode, const struct fuse_args *args, const struct fuse_attr *attr)
 {
 	struct fuse_inode *fi = get_fuse_inode(inode);
 
-	if (!efuse_noted(args))
-		return;
 	spin_lock(&fi->lock);
 	if (efuse_attr_equal(inode, attr))
 		efuse_note_take(&fi->efuse_note, args->efuse.holder, args->efuse.attr_note);
@@ -91,15 +83,13 @@ void __efuse_hold(struct inode *inode, const struct fuse_args *args, const struc
 }
 
 /**
- * efuse_hold_entry - notes with a dentry that its name means what a program's answer says
+ * __efuse_hold_entry - notes with a dentry that its name means what a program's answer says
  * @entry: dentry
  * @note: the dentry's
- * @args: LOOKUP
+ * @args: LOOKUP, answered by a program that notes
  */
-void efuse_hold_entry(struct dentry *entry, struct efuse_note *note, const struct fuse_args *args)
+void __efuse_hold_entry(struct dentry *entry, struct efuse_note *note, const struct fuse_args *args)
 {
-	if (!efuse_noted(args))
-		return;
 	spin_lock(&entry->d_lock);
 	efuse_note_take(note, args->efuse.holder, args->efuse.name_note);
 	spin_unlock(&entry->d_lock);
@@ -111,9 +101,9 @@ static bool efuse_stands(u32 opcode, struct inode *inode, const struct efuse_not
 	struct efuse_call call __uninitialized;
 	u32 holder;
 
-	if (!READ_ONCE(note->holder) || !efuse_ready(fc))
+	if (!efuse_ready(fc))
 		return false;
-	/* what a program can reach from here; the rest of it is for requests */
+	/* what a program can reach from here: the kfuncs that read and write the rest are not for this hook */
 	memset(&call.ctx, 0, offsetof(typeof(call.ctx), note));
 	call.ctx.genuine = NULL;
 	call.args = NULL;
@@ -153,11 +143,11 @@ bool __efuse_attr_stands(struct inode *inode, u32 request_mask, u64 *version)
 }
 
 /**
- * efuse_entry_stands - does a name still mean what the kernel thinks?
+ * __efuse_entry_stands - does a name still mean what the kernel thinks?
  * @dir: directory, maybe under RCU
  * @note: of the name's dentry
  */
-bool efuse_entry_stands(struct inode *dir, const struct efuse_note *note)
+bool __efuse_entry_stands(struct inode *dir, const struct efuse_note *note)
 {
 	return efuse_stands(FUSE_LOOKUP, dir, note);
 }

@@ -138,8 +138,13 @@ static inline bool efuse_synthetic(u64 nodeid)
 /* efuse_request.c */
 void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm, struct fuse_args *args,
 		     bool background);
-int efuse_run(struct efuse_call *call, enum efuse_hook hook);
 int efuse_run_holder(struct efuse_call *call, enum efuse_hook hook, u32 holder);
+
+static inline int efuse_run(struct efuse_call *call, enum efuse_hook hook)
+{
+	return efuse_run_holder(call, hook, 0);
+}
+
 bool efuse_ready(struct fuse_conn *fc);
 bool efuse_takes(struct fuse_conn *fc, enum efuse_hook hook);
 bool efuse_ask(struct efuse_call *call, enum efuse_hook hook, ssize_t *result);

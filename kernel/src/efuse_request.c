@@ -14,42 +14,31 @@
 #include "fuse_dev_i.h"
 #include "efuse_i.h"
 
+/* Each request's hook, plus one: 0 is none. */
+static const u8 efuse_hooks_of[] = {
+	[FUSE_LOOKUP] = EFUSE_LOOKUP + 1,
+	[FUSE_GETATTR] = EFUSE_GETATTR + 1,
+	[FUSE_STATX] = EFUSE_GETATTR + 1,
+	[FUSE_ACCESS] = EFUSE_ACCESS + 1,
+	[FUSE_GETXATTR] = EFUSE_GETXATTR + 1,
+	[FUSE_READLINK] = EFUSE_READLINK + 1,
+	[FUSE_OPEN] = EFUSE_OPEN + 1,
+	[FUSE_FLUSH] = EFUSE_FLUSH + 1,
+	[FUSE_RELEASE] = EFUSE_RELEASE + 1,
+	[FUSE_OPENDIR] = EFUSE_OPENDIR + 1,
+	[FUSE_READDIR] = EFUSE_READDIR + 1,
+	[FUSE_READDIRPLUS] = EFUSE_READDIR + 1,
+	[FUSE_RELEASEDIR] = EFUSE_RELEASEDIR + 1,
+	[FUSE_STATFS] = EFUSE_STATFS + 1,
+	[FUSE_READ] = EFUSE_READ + 1,
+	[FUSE_WRITE] = EFUSE_WRITE + 1,
+};
+
 static enum efuse_hook efuse_hook_for(u32 opcode)
 {
-	switch (opcode) {
-	case FUSE_LOOKUP:
-		return EFUSE_LOOKUP;
-	case FUSE_GETATTR:
-	case FUSE_STATX:
-		return EFUSE_GETATTR;
-	case FUSE_ACCESS:
-		return EFUSE_ACCESS;
-	case FUSE_GETXATTR:
-		return EFUSE_GETXATTR;
-	case FUSE_READLINK:
-		return EFUSE_READLINK;
-	case FUSE_OPEN:
-		return EFUSE_OPEN;
-	case FUSE_FLUSH:
-		return EFUSE_FLUSH;
-	case FUSE_RELEASE:
-		return EFUSE_RELEASE;
-	case FUSE_OPENDIR:
-		return EFUSE_OPENDIR;
-	case FUSE_READDIR:
-	case FUSE_READDIRPLUS:
-		return EFUSE_READDIR;
-	case FUSE_RELEASEDIR:
-		return EFUSE_RELEASEDIR;
-	case FUSE_STATFS:
-		return EFUSE_STATFS;
-	case FUSE_READ:
-		return EFUSE_READ;
-	case FUSE_WRITE:
-		return EFUSE_WRITE;
-	default:
-		return EFUSE_NO_HOOK;
-	}
+	u32 hook = opcode < ARRAY_SIZE(efuse_hooks_of) ? efuse_hooks_of[opcode] : 0;
+
+	return hook ? hook - 1 : EFUSE_NO_HOOK;
 }
 
 /* What programs read most, out of the request's own struct. */
@@ -59,8 +48,13 @@ static void efuse_ctx_fill(struct efuse_ctx *ctx, const struct fuse_args *args)
 
 	ctx->nodeid = args->nodeid;
 	ctx->opcode = args->opcode;
-	ctx->uid = args->nocreds ? FUSE_INVALID_UIDGID : args->uid;
-	ctx->gid = args->nocreds ? FUSE_INVALID_UIDGID : args->gid;
+	if (args->nocreds) {
+		ctx->uid = FUSE_INVALID_UIDGID;
+		ctx->gid = FUSE_INVALID_UIDGID;
+	} else {
+		ctx->uid = args->uid;
+		ctx->gid = args->gid;
+	}
 	ctx->pid = args->pid;
 
 	switch (args->opcode) {
@@ -137,7 +131,7 @@ bool efuse_ready(struct fuse_conn *fc)
 	return smp_load_acquire(&fc->chan->initialized) && READ_ONCE(fc->chan->connected) && fc->conn_init;
 }
 
-static int efuse_call_slot(struct efuse_call *call, const struct efuse_slot *slot)
+static __always_inline int efuse_call_slot(struct efuse_call *call, const struct efuse_slot *slot)
 {
 	int ret;
 
@@ -148,27 +142,8 @@ static int efuse_call_slot(struct efuse_call *call, const struct efuse_slot *slo
 	return ret;
 }
 
-/* Runs a hook if it is @holder's: what it returned, or 0. */
-int efuse_run_holder(struct efuse_call *call, enum efuse_hook hook, u32 holder)
-{
-	struct efuse_conn *ec = call->fc->efuse;
-	struct srcu_ctr __percpu *readers;
-	const struct efuse_hooks *hooks;
-	const struct efuse_slot *slot;
-	int ret = 0;
-
-	readers = srcu_read_lock_fast(&ec->srcu);
-	hooks = srcu_dereference(call->fc->efuse_hooks, &ec->srcu);
-	call->hook = hook;
-	slot = hooks ? &hooks->slot[hook] : NULL;
-	if (slot && slot->fn && slot->id == holder)
-		ret = efuse_call_slot(call, slot);
-	srcu_read_unlock_fast(&ec->srcu, readers);
-	return ret;
-}
-
-/* Runs the hook, if there is one: what it returned, or 0. begin and reply are run for all who have them. */
-int efuse_run(struct efuse_call *call, enum efuse_hook hook)
+/* Runs a hook that is @holder's, or anybody's if that is 0: what it returned, or 0. Requests' own: in place. */
+static __always_inline int efuse_run_here(struct efuse_call *call, enum efuse_hook hook, u32 holder)
 {
 	/* fc->efuse was set before the first fc->efuse_hooks, and stays: efuse_conn_gone() finds no requests. */
 	struct efuse_conn *ec = call->fc->efuse;
@@ -180,14 +155,35 @@ int efuse_run(struct efuse_call *call, enum efuse_hook hook)
 	readers = srcu_read_lock_fast(&ec->srcu);
 	hooks = srcu_dereference(call->fc->efuse_hooks, &ec->srcu);
 	call->hook = hook;
-	if (hooks && efuse_watches(hook)) {
-		for (slot = hooks->watch[hook - EFUSE_BEGIN]; slot->fn; slot++)
-			efuse_call_slot(call, slot);
-	} else if (hooks && hooks->slot[hook].fn) {
-		ret = efuse_call_slot(call, &hooks->slot[hook]);
+	if (hooks) {
+		slot = &hooks->slot[hook];
+		if (slot->fn && (!holder || slot->id == holder))
+			ret = efuse_call_slot(call, slot);
 	}
 	srcu_read_unlock_fast(&ec->srcu, readers);
 	return ret;
+}
+
+int efuse_run_holder(struct efuse_call *call, enum efuse_hook hook, u32 holder)
+{
+	return efuse_run_here(call, hook, holder);
+}
+
+/* Runs begin or reply of all who have it. In place: every request that goes to the server passes both. */
+static __always_inline void efuse_tell(struct efuse_call *call, enum efuse_hook hook)
+{
+	struct efuse_conn *ec = call->fc->efuse;
+	struct srcu_ctr __percpu *readers;
+	const struct efuse_hooks *hooks;
+	const struct efuse_slot *slot;
+
+	readers = srcu_read_lock_fast(&ec->srcu);
+	hooks = srcu_dereference(call->fc->efuse_hooks, &ec->srcu);
+	call->hook = hook;
+	if (hooks)
+		for (slot = hooks->watch[hook - EFUSE_BEGIN]; slot->fn; slot++)
+			efuse_call_slot(call, slot);
+	srcu_read_unlock_fast(&ec->srcu, readers);
 }
 
 /* Does a hook's EFUSE_DONE need a reply that was filled in? */
@@ -269,7 +265,7 @@ static bool efuse_answer(struct efuse_call *call, ssize_t *result)
 
 	if (hook == EFUSE_NO_HOOK || call->args->efuse.flags & EFUSE_ARGS_NO_HOOK)
 		return false;
-	ret = efuse_run(call, hook);
+	ret = efuse_run_here(call, hook, 0);
 
 	/* Releases go to whoever opened the file: programs are only told. */
 	if (hook == EFUSE_RELEASE || hook == EFUSE_RELEASEDIR)
@@ -320,7 +316,7 @@ static bool efuse_names_synthetic(const struct fuse_args *args)
  *
  * Returns: true: answered, with @result; false: the server may have the request.
  */
-static bool efuse_keep(struct fuse_mount *fm, struct fuse_args *args, bool may_sleep, ssize_t *result)
+static noinline bool __efuse_keep(struct fuse_mount *fm, struct fuse_args *args, bool may_sleep, ssize_t *result)
 {
 	struct efuse_conn *ec = fm->fc->efuse;
 	int ret;
@@ -339,14 +335,21 @@ static bool efuse_keep(struct fuse_mount *fm, struct fuse_args *args, bool may_s
 	return false;
 }
 
-static void efuse_run_reply(struct efuse_call *call, ssize_t result)
+static __always_inline bool efuse_keep(struct fuse_mount *fm, struct fuse_args *args, bool may_sleep, ssize_t *result)
+{
+	struct efuse_conn *ec = fm->fc->efuse;
+
+	return (READ_ONCE(ec->opened) || READ_ONCE(ec->synthetic)) && __efuse_keep(fm, args, may_sleep, result);
+}
+
+static __always_inline void efuse_tell_reply(struct efuse_call *call, ssize_t result)
 {
 	struct fuse_args *args = call->args;
 
 	call->ctx.error = result < 0 ? result : 0;
 	if (result >= 0 && args->out_numargs)
 		call->ctx.reply_size = args->out_args[args->out_numargs - 1].size;
-	efuse_run(call, EFUSE_REPLY);
+	efuse_tell(call, EFUSE_REPLY);
 }
 
 /* Sends a request of whose answer attributes are wanted behind its own struct: see bpf_efuse_want(). */
@@ -402,14 +405,14 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 		return ret;
 
 	args->efuse.flags |= EFUSE_ARGS_WATCHED;
-	efuse_run(&call, EFUSE_BEGIN);
+	efuse_tell(&call, EFUSE_BEGIN);
 	if (args->efuse.wants & EFUSE_CAN_ATTR)
 		ret = efuse_send_for_more(&call);
 	else
 		ret = fuse_chan_send(fc->chan, args);
 	if (args->efuse.wants & EFUSE_CAN_NO_HANDLE && !ret)
 		efuse_open_adopt(fc, args);
-	efuse_run_reply(&call, ret);
+	efuse_tell_reply(&call, ret);
 	return ret;
 }
 
@@ -443,7 +446,7 @@ static void efuse_background_end(struct fuse_args *args, int error)
 
 	args->end = args->efuse.end;
 	efuse_call_init(&call, args->efuse.fc, NULL, args, true);
-	efuse_run_reply(&call, error);
+	efuse_tell_reply(&call, error);
 	args->end(args, error);
 }
 
@@ -479,14 +482,14 @@ int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_fl
 		return fuse_chan_send_bg(fc->chan, args, gfp_flags);
 
 	args->efuse.flags |= EFUSE_ARGS_WATCHED;
-	efuse_run(&call, EFUSE_BEGIN);
+	efuse_tell(&call, EFUSE_BEGIN);
 	args->efuse.end = args->end;
 	args->efuse.fc = fc;
 	args->end = efuse_background_end;
 	err = fuse_chan_send_bg(fc->chan, args, gfp_flags);
 	if (err) {
 		args->end = args->efuse.end;
-		efuse_run_reply(&call, err);
+		efuse_tell_reply(&call, err);
 	}
 	return err;
 }
@@ -502,7 +505,7 @@ void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup)
 	};
 
 	if (efuse_ready(fc))
-		efuse_run(&call, EFUSE_BEGIN);
+		efuse_tell(&call, EFUSE_BEGIN);
 }
 
 /**
@@ -531,7 +534,7 @@ void efuse_notify(struct fuse_conn *fc, u32 code, u64 nodeid, u64 child, const s
 	}
 	efuse_call_init(&call, fc, NULL, &args, true);
 	call.ctx.target = child;
-	efuse_run(&call, EFUSE_BEGIN);
+	efuse_tell(&call, EFUSE_BEGIN);
 }
 
 /* The caller of a LOOKUP won't take the inode: the server is told to forget it, if it has counted the look-up. */

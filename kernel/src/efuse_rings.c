@@ -8,6 +8,7 @@
  */
 #include <linux/capability.h>
 #include <linux/cpumask.h>
+#include <linux/percpu.h>
 #include "dev.h"
 #include "fuse_dev_i.h"
 #include "dev_uring_i.h"
@@ -16,18 +17,30 @@
 /* See dev.c: the connection has ended. */
 #define EFUSE_BACKGROUND_ENDED UINT_MAX
 
+/* How many numbers each CPU has given to requests, of whichever connection. */
+static DEFINE_PER_CPU(u64, efuse_numbers);
+
+/* A request's number: a counter for all would be a lock, or at least a cache line, that all CPUs write. */
+u64 efuse_unique(void)
+{
+	unsigned int cpu = get_cpu();
+	u64 number = __this_cpu_inc_return(efuse_numbers) * nr_cpu_ids + cpu;
+
+	put_cpu();
+	return number * FUSE_REQ_ID_STEP;
+}
+
 #ifdef CONFIG_FUSE_IO_URING
 /*
- * The queue of a CPU. There is one for each, or CPUs with numbers next to each other share one: these are mostly of
- * the same node.
+ * The queue of a CPU: its own where there are enough, or CPUs with numbers next to each other share one: these are
+ * mostly of the same node.
  */
-static unsigned int efuse_home(const struct fuse_ring *ring, unsigned int cpu, unsigned int nr)
+static unsigned int efuse_home(unsigned int cpu, unsigned int nr)
 {
-	unsigned int online;
+	unsigned int online = num_online_cpus();
 
-	if (likely(nr == ring->nr_queues && cpu < nr))
+	if (likely(nr >= online && cpu < nr))
 		return cpu;
-	online = num_online_cpus();
 	return cpu < online ? (u64)cpu * nr / online : cpu % nr;
 }
 
@@ -44,7 +57,7 @@ static unsigned int efuse_home(const struct fuse_ring *ring, unsigned int cpu, u
 unsigned int efuse_select_queue(struct fuse_req *req, struct fuse_ring *ring, unsigned int cpu)
 {
 	unsigned int nr = READ_ONCE(ring->efuse_queues);
-	unsigned int home = efuse_home(ring, cpu, nr);
+	unsigned int home = efuse_home(cpu, nr);
 	struct fuse_conn *fc = req->chan->conn;
 	struct efuse_call call __uninitialized;
 	int ret;

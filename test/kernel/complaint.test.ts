@@ -51,3 +51,12 @@ t.test('what the kernel prints when something is wrong', async (t) => {
   }
   t.match(complaint('unreferenced object 0xffff888004c3f000 (size 512):\n  comm "mount", pid 100\n'), 'comm "mount"')
 })
+
+t.test('what is known of the kernel itself is none, and hides no other', async (t) => {
+  const first = '[  439.962384] WARNING: kernel/time/hrtimer.c:1098 at hrtimer_forward+0x7b/0xc0, CPU#6: node/236\n'
+  const trace = '[  444.311227]  <IRQ>\n[  444.311805]  dl_task_timer+0x35b/0x8b0\n'
+  const other = '[  450.000000] BUG: KASAN: slab-use-after-free in fuse_dev_do_read+0x100/0x200 [efuse]\n'
+  t.equal(complaint(CLEAN + first + trace), null)
+  t.match(complaint(CLEAN + first), 'hrtimer_forward', 'the same from elsewhere')
+  t.match(complaint(CLEAN + first + trace + other), 'KASAN')
+})
