@@ -3,8 +3,9 @@
  * A model of rings on more CPUs than we have: which ring takes a request is decided by the very code that runs in the
  * kernel (bpf/balance_policy.h, as WebAssembly); what happens then is simulated event by event.
  *
- * Each CPU does one thing at a time, in the order in which it is asked: a client's part of a request (making it, taking its
- * answer) or its ring's server's. A server that has nothing to do sleeps. What others ask of it costs as the measured
+ * Each CPU does one thing at a time: a client's part of a request (making it, taking its answer) or its ring's server's, each
+ * in the order in which it is asked; where both have something to do they get as much time. A server takes some of the
+ * requests that it finds, and answers them together; one that has nothing to do sleeps. What others ask of it costs as the measured
  * costs say: a wake-up on another CPU, and a request's data in another CPU's or node's cache.
  */
 import { readFileSync } from 'node:fs'
@@ -13,8 +14,9 @@ const MODEL = new URL('../bpf/test/models/balance.wasm', import.meta.url)
 
 interface Model {
   reset(policy: number, rings: number, nodeSize: number, wake: number, remote: number, far: number, service: number, affinity: number): void
-  choose(cpu: number, background: number, previous: number, random: number, turn: number): number
-  answered(ring: number, ns: number): void
+  choose(cpu: number, background: number, previous: number, random: number, turn: number, now: number): number
+  /** Times in nanoseconds. */
+  answered(ring: number, given: number, now: number): void
   set_state(ring: number, state: number): void
   set_online(ring: number, online: number): void
   depth(ring: number): number
@@ -66,6 +68,15 @@ export interface Setting {
   nodeSize?: number
   clients: readonly Client[]
   costs?: Partial<Costs>
+  /** What the policy takes for the costs; default: what they are. */
+  knobs?: Partial<Costs>
+  /**
+   * CPUs that can run at a time, where they are emulated and take turns; default: all. Each then runs until it has nothing to
+   * do, or its slice is over.
+   */
+  cores?: number
+  /** Nanoseconds. */
+  slice?: number
   /** Simulated nanoseconds. */
   duration: number
   seed?: number
@@ -77,15 +88,39 @@ export interface Outcome {
   /** Nanoseconds that requests waited before they were served: of synchronous and background ones. */
   queueing: { p50: number; p99: number }
   sync: { perSecond: number; p50: number; p99: number }
-  background: { perSecond: number }
+  /** `own`: the share that stayed with the rings of their CPUs. */
+  background: { perSecond: number; own: number }
   verdicts: Record<Verdict, number>
   /** Requests that were served, ring by ring. */
   served: number[]
 }
 
+/** Of a host that runs emulated CPUs as its threads. */
+const SLICE = 3e6
+
+/** Requests that a server can have at a time, by default: it answers all that it has found together. */
+const ENTRIES = 8
+
 interface Job {
-  ns: number
+  /** Called when it begins. @returns nanoseconds */
+  length: () => number
   then: (at: number) => void
+}
+
+const CLIENT = 0
+const SERVER = 1
+
+/** What one kind of threads has to do on a CPU, and the time that it has had. */
+class Queue {
+  readonly jobs: Job[] = []
+  used = 0
+}
+
+/** A request that has reached its ring. */
+interface Request {
+  asked: number
+  service: number
+  answered: (at: number) => void
 }
 
 /** Events in the order of their times. */
@@ -160,31 +195,61 @@ export function simulate(setting: Setting): Outcome {
   const nodeSize = setting.nodeSize ?? cpus
   const random = randomFrom(setting.seed ?? 1)
   const agenda = new Agenda()
+  const knobs = { ...costs, ...setting.knobs }
   model.reset(POLICIES.indexOf(setting.policy), cpus, nodeSize < cpus ? nodeSize : 0,
-    costs.wake, costs.remote, costs.far, costs.service, costs.remote)
+    knobs.wake, knobs.remote, knobs.far, knobs.service, knobs.remote)
 
-  // CPUs: one thing at a time.
-  const jobs: Job[][] = Array.from({ length: cpus }, () => [])
+  // CPUs: one thing at a time, while they have a core, and clients and servers by turns.
+  const { slice = SLICE } = setting
+  let cores = setting.cores ?? cpus
+  const queues = Array.from({ length: cpus }, () => [new Queue(), new Queue()])
+  /** With something to do. */
   const running: boolean[] = new Array<boolean>(cpus).fill(false)
-  const next = (cpu: number, at: number): void => {
-    const job = jobs[cpu].shift()
-    running[cpu] = job !== undefined
-    if (job === undefined) return
-    agenda.add(at + job.ns, (end) => {
-      job.then(end)
-      next(cpu, end)
-    })
+  const until: number[] = new Array<number>(cpus).fill(0)
+  const waiting: number[] = []
+  const run = (cpu: number, at: number): void => {
+    until[cpu] = at + slice
+    next(cpu, at)
   }
-  const ask = (cpu: number, at: number, ns: number, then: Job['then']): void => {
-    jobs[cpu].push({ ns, then })
-    if (!running[cpu]) next(cpu, at)
+  const next = (cpu: number, at: number): void => {
+    const [clients, server] = queues[cpu]
+    const busy = running[cpu] = clients.jobs.length + server.jobs.length > 0
+    if (busy && (waiting.length === 0 || at < until[cpu])) {
+      const queue = server.jobs.length === 0 || (clients.jobs.length > 0 && clients.used < server.used) ? clients : server
+      const job = queue.jobs.shift()!
+      const length = job.length()
+      queue.used += length
+      agenda.add(at + length, (end) => {
+        job.then(end)
+        next(cpu, end)
+      })
+      return
+    }
+    if (busy) waiting.push(cpu)
+    const other = waiting.shift()
+    if (other === undefined) cores++
+    else run(other, at)
+  }
+  const ask = (cpu: number, who: typeof CLIENT | typeof SERVER, at: number, length: Job['length'], then: Job['then']): void => {
+    const queue = queues[cpu][who]
+    // Who has slept has no claim on the time before.
+    if (queue.jobs.length === 0) queue.used = Math.max(queue.used, queues[cpu][1 - who].used)
+    queue.jobs.push({ length, then })
+    if (running[cpu]) return
+    running[cpu] = true
+    if (cores === 0) {
+      waiting.push(cpu)
+      return
+    }
+    cores--
+    run(cpu, at)
   }
 
   const outcome: Outcome = {
     longestQueue: 0,
     queueing: { p50: 0, p99: 0 },
     sync: { perSecond: 0, p50: 0, p99: 0 },
-    background: { perSecond: 0 },
+    background: { perSecond: 0, own: 0 },
     verdicts: { 'stayed': 0, 'spread': 0, 'spilled': 0, 'followed': 0, 'no-ring': 0 },
     served: new Array<number>(cpus).fill(0),
   }
@@ -192,29 +257,51 @@ export function simulate(setting: Setting): Outcome {
   const waits: number[] = []
   const latencies: number[] = []
   let background = 0
+  const given = { background: 0, own: 0 }
   const turns: number[] = new Array<number>(cpus).fill(0)
+
+  const found: Request[][] = Array.from({ length: cpus }, () => [])
+  const serving: boolean[] = new Array<boolean>(cpus).fill(false)
+  const serve = (ring: number, at: number): void => {
+    let batch: Request[]
+    ask(ring, SERVER, at, () => {
+      batch = found[ring].splice(0, ENTRIES)
+      return batch.reduce((sum, { service }) => sum + service, 0)
+    }, (end) => {
+      for (const { asked, service, answered } of batch) {
+        model.answered(ring, asked, end)
+        outcome.served[ring]++
+        if (end > warm) waits.push(end - service - asked)
+        answered(end)
+      }
+      if (found[ring].length > 0) return serve(ring, end)
+      serving[ring] = false
+      model.set_state(ring, ASLEEP)
+    })
+  }
 
   for (const client of clients) {
     let previous = 0
-    const request = (began: number): void => ask(client.cpu, began, costs.submit, (given) => {
-      const choice = model.choose(client.cpu, client.background ? 1 : 0, previous, (random() * 4294967296) >>> 0, turns[client.cpu]++)
+    const request = (began: number): void => ask(client.cpu, CLIENT, began, () => costs.submit, (asked) => {
+      const choice = model.choose(client.cpu, client.background ? 1 : 0, previous, (random() * 4294967296) >>> 0, turns[client.cpu]++,
+        Math.round(asked) >>> 10)
       const ring = choice & 0xffff
       outcome.verdicts[VERDICTS[choice >>> 16]]++
-      outcome.longestQueue = Math.max(outcome.longestQueue, given > warm ? model.depth(ring) : 0)
-      if (client.background) previous = ring + 1
+      outcome.longestQueue = Math.max(outcome.longestQueue, asked > warm ? model.depth(ring) : 0)
+      if (client.background) {
+        previous = ring + 1
+        given.background++
+        if (ring === client.cpu) given.own++
+      }
       const elsewhere = ring !== client.cpu
       const sameNode = Math.floor(ring / nodeSize) === Math.floor(client.cpu / nodeSize)
       const distance = elsewhere ? (sameNode ? costs.remote : costs.far) : 0
       const asleep = model.depth(ring) === 1 && !running[ring]
       model.set_state(ring, BUSY)
       const service = costs.service * (random() < 0.01 ? 2 : 0.95 + 0.1 * random()) + distance
-      agenda.add(given + (elsewhere && asleep ? costs.wake : 0), (there) => ask(ring, there, service, (end) => {
-        model.answered(ring, Math.round(service))
-        outcome.served[ring]++
-        if (model.depth(ring) === 0) model.set_state(ring, ASLEEP)
-        if (end > warm) waits.push(end - service - given)
+      const answered = (end: number): void => {
         const wake = elsewhere && !running[client.cpu] ? costs.wake : 0
-        agenda.add(end + wake, (woken) => ask(client.cpu, woken, costs.complete, (done) => {
+        agenda.add(end + wake, (woken) => ask(client.cpu, CLIENT, woken, () => costs.complete, (done) => {
           if (done > warm) {
             if (client.background) background++
             else latencies.push(done - began)
@@ -223,7 +310,13 @@ export function simulate(setting: Setting): Outcome {
           if (pause > 0) agenda.add(done + pause, request)
           else request(done)
         }))
-      }))
+      }
+      agenda.add(asked + (elsewhere && asleep ? costs.wake : 0), (there) => {
+        found[ring].push({ asked, service, answered })
+        if (serving[ring]) return
+        serving[ring] = true
+        serve(ring, there)
+      })
     })
     // Not all of them at the same moment.
     for (let i = 0; i < client.depth; i++) agenda.add(random() * 10_000, request)
@@ -232,7 +325,7 @@ export function simulate(setting: Setting): Outcome {
 
   const seconds = (duration - warm) / 1e9
   outcome.sync = { perSecond: latencies.length / seconds, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99) }
-  outcome.background.perSecond = background / seconds
+  outcome.background = { perSecond: background / seconds, own: given.own / given.background }
   outcome.queueing = { p50: quantile(waits, 0.5), p99: quantile(waits, 0.99) }
   return outcome
 }

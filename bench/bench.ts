@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /** `efuse bench`: runs what is asked for, goes on where an earlier run was, and writes the report. */
 import { execFileSync, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { existsSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { flock } from '../src/native.js'
 import { Client } from './client.js'
 import { labLacks, runInLab } from './lab.js'
 import { loadSuites } from './loads.js'
@@ -51,6 +52,7 @@ export async function bench(options: BenchOptions): Promise<number> {
   const suites = pick(known, options.suite, 'suite')
   const systems = pick(SYSTEMS, options.systems, 'system')
   if (process.getuid?.() !== 0) throw new Error('it mounts, pins and counts: run it as root')
+  if (!options.smoke) beAlone()
   const libfuse: RivalOutcome = rival('libfuse', !options.smoke, log)
   const tools = versions(libfuse)
   const sizes = options.smoke ? SMOKE : FULL
@@ -118,6 +120,16 @@ export async function bench(options: BenchOptions): Promise<number> {
   const written = await writeReport(summarize(record, environment, known), out)
   for (const line of written) log(line)
   return 0
+}
+
+// flock(2)
+const LOCK_EX = 2
+const LOCK_NB = 4
+
+/** Two at once would measure each other. Holds until this process ends. */
+function beAlone(): void {
+  const lock = openSync(join(tmpdir(), 'efuse-bench.lock'), 'a')
+  if (flock(lock, LOCK_EX | LOCK_NB) < 0) throw new Error('another efuse bench is running here: each would measure the other')
 }
 
 function versions(libfuse: RivalOutcome): { [name: string]: string } {

@@ -64,7 +64,7 @@ struct note {
 static __always_inline int choose(struct efuse_ctx *ctx, __u32 policy)
 {
 	struct balance_knobs knobs = {
-		.policy = policy, .rings = nr_rings, .node_size = node_size, .wake = wake_ns, .remote = remote_ns,
+		.policy = policy, .rings = ctx->nr_queues, .node_size = node_size, .wake = wake_ns, .remote = remote_ns,
 		.far = far_ns, .service = service_ns, .affinity = affinity_ns,
 	};
 	struct balance_request request = { .cpu = ctx->queue, .background = ctx->background };
@@ -74,11 +74,16 @@ static __always_inline int choose(struct efuse_ctx *ctx, __u32 policy)
 	__u64 file = 0, *previous = NULL;
 	struct note *note;
 	__u32 zero = 0, depth;
+	__u64 now = bpf_ktime_get_ns();
 
+	/* more than there is room for; there is for each possible CPU's */
+	if (knobs.rings > most_rings)
+		knobs.rings = most_rings;
 	count = bpf_map_lookup_elem(&counts, &zero);
 	if (!count)
 		return 0;
 	request.turn = count->turn++;
+	request.now = now >> 10;
 	if (policy == BALANCE_ADAPTIVE) {
 		request.random = bpf_get_prandom_u32();
 		if (request.background) {
@@ -90,6 +95,7 @@ static __always_inline int choose(struct efuse_ctx *ctx, __u32 policy)
 			if (previous && !((*previous ^ file) >> 16))
 				request.previous = *previous & 0xffff;
 		}
+		note_asking(&request);
 	}
 
 	choice = balance_choose(&rings, get, &knobs, &request);
@@ -110,7 +116,7 @@ static __always_inline int choose(struct efuse_ctx *ctx, __u32 policy)
 			if (other)
 				__sync_fetch_and_add(&other->answered, 1);
 		}
-		note->given = bpf_ktime_get_ns();
+		note->given = now;
 		note->epoch = epoch;
 		note->ring = choice.ring;
 		depth = __sync_fetch_and_add(&ring->given, 1) + 1 - ring->answered;
@@ -127,7 +133,6 @@ int EFUSE_HOOK(balance_reply)
 {
 	struct note *note = (struct note *)bpf_efuse_scratch(ctx, sizeof(*note));
 	struct balance_ring *ring;
-	__u64 now, since;
 	__u32 n;
 
 	/* not ours: it went over the device, or began before us */
@@ -138,15 +143,7 @@ int EFUSE_HOOK(balance_reply)
 	if (!ring)
 		return 0;
 	note->epoch = 0;
-	now = bpf_ktime_get_ns();
-	/*
-	 * A ring serves one after the other: this one since the last was done. One that found nobody before it tells more of
-	 * how long its worker takes to wake, which has a knob of its own.
-	 */
-	since = ring->last;
-	ring->last = now;
-	if (since > note->given && now > since)
-		balance_served(ring, now - since < ~0U ? now - since : ~0U);
+	balance_answered(ring, note->given, bpf_ktime_get_ns());
 	__sync_fetch_and_add(&ring->answered, 1);
 	return 0;
 }
@@ -171,6 +168,7 @@ POLICY(least_loaded, BALANCE_LEAST_LOADED);
 POLICY(adaptive, BALANCE_ADAPTIVE);
 
 struct balance_question {
+	__u32 rings;
 	/* nanoseconds: what requests take in rings; what they may wait in the background; and limits of the answer */
 	__u32 service;
 	__u32 delay;
@@ -182,5 +180,5 @@ struct balance_question {
 SEC("syscall")
 int balance_background(struct balance_question *question)
 {
-	return balance_max_background(nr_rings, question->service, question->delay, question->least, question->most);
+	return balance_max_background(question->rings, question->service, question->delay, question->least, question->most);
 }

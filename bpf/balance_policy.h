@@ -12,7 +12,9 @@
  * - A background request competes with its caller for the CPU: the caller goes on. It goes to the least loaded of
  *   its own ring and two that are drawn at random, which is all that is needed to keep the longest queue short
  *   (Mitzenmacher 2001, "The power of two choices"). One of the two is drawn from the same node. The ring that had the
- *   file's previous request is preferred, as its CPU has the file's data in its caches.
+ *   file's previous request is preferred, as its CPU has the file's data in its caches. But it stays where the other is not
+ *   much better, unless that idles on a CPU that asks for nothing in the background itself: moving costs, and where all
+ *   CPUs have enough to do nobody gains by it.
  *
  * Loads are read without locks and are out of date by some requests: drawing at random also keeps CPUs that see
  * the same loads from all choosing the same ring.
@@ -21,6 +23,15 @@
 #define EFUSE_BALANCE_POLICY_H
 
 #define BALANCE_MAX_RINGS 1024
+
+/* Nanoseconds between answers that come together, while nothing is known; how many of them are looked at together. */
+#define BALANCE_TOGETHER 4000
+#define BALANCE_MOST_TOGETHER 64
+/* The longest that is measured. */
+#define BALANCE_LONGEST (1U << 30)
+
+/* In units of 1024 ns: who has asked for something in the background since then is still at it. */
+#define BALANCE_ASKING 64
 
 enum balance_policy {
 	BALANCE_LOCAL,
@@ -53,7 +64,14 @@ struct balance_ring {
 	__u32 guests;
 	/* nanoseconds since boot: when it last answered */
 	__u64 last;
-	__u32 spare[6];
+	/* nanoseconds that a request waits there for those before it, an average */
+	__u32 wait;
+	/* answers that came together: how many, and how long after those before; 0: not known */
+	__u32 batch;
+	__u32 batch_ns;
+	/* when its CPU's caller last asked for something in the background, in units of struct balance_request.now */
+	__u32 asked;
+	__u32 spare[2];
 };
 
 struct balance_knobs {
@@ -82,6 +100,8 @@ struct balance_request {
 	__u32 random;
 	/* counts the requests of this CPU */
 	__u32 turn;
+	/* the time, in units of 1024 ns */
+	__u32 now;
 };
 
 /* What became of a choice: counted. */
@@ -109,12 +129,18 @@ struct balance_choice {
 
 #define balance_inline static inline __attribute__((always_inline, unused))
 
+/* Does its CPU's caller ask for things in the background? */
+balance_inline __u32 balance_asking(const struct balance_ring *ring, const struct balance_request *request)
+{
+	return ring->asked && request->now - ring->asked < BALANCE_ASKING;
+}
+
 /*
  * Nanoseconds until this ring would have served one more request of a caller on that CPU. @usual: what is assumed of a ring
  * whose requests have not had to wait for each other yet.
  */
 balance_inline __u32 balance_cost(const struct balance_ring *ring, const struct balance_knobs *knobs, __u32 at,
-				  __u32 cpu, __u32 node, __u32 background, __u32 usual)
+				  __u32 cpu, __u32 node, const struct balance_request *request, __u32 usual)
 {
 	__u32 waiting = ring->given - ring->answered;
 	__u32 service = ring->service ? ring->service : usual;
@@ -130,14 +156,14 @@ balance_inline __u32 balance_cost(const struct balance_ring *ring, const struct 
 	if (waiting > 1U << 16)
 		waiting = 0;
 	cost = ((__u64)waiting + 1) * service;
-	if (at == cpu) {
-		/* its caller goes on, here: the server has to wait for it, or it for the server */
-		cost += background ? service : 0;
-	} else {
+	/* its CPU's caller goes on: the server has to wait for it, or it for the server */
+	if (request->background && (at == cpu || balance_asking(ring, request)))
+		cost += service;
+	if (at != cpu) {
 		cost += ring->node == node ? knobs->remote : knobs->far;
 		/* which nobody waits for in the background */
 		if (!waiting && ring->state == BALANCE_ASLEEP)
-			cost += background ? knobs->wake / 4 : knobs->wake;
+			cost += request->background ? knobs->wake / 4 : knobs->wake;
 	}
 	return cost < ~0U ? cost : ~0U - 1;
 }
@@ -150,16 +176,18 @@ typedef const struct balance_ring *(*balance_get)(void *rings, __u32 n);
 struct balance_best {
 	__u32 ring;
 	__u32 cost;
+	/* nothing is under way there, nor about to be */
+	__u32 idle;
 };
 
 #define balance_consider(best, at)								\
 	do {											\
 		const struct balance_ring *other = get(rings, at);				\
-		__u32 price = other ? balance_cost(other, knobs, at, cpu, node,	\
-							 request->background, usual) : ~0U;		\
+		__u32 price = other ? balance_cost(other, knobs, at, cpu, node, request, usual) : ~0U;	\
 												\
 		if (price < (best)->cost)							\
-			*(best) = (struct balance_best){ at, price };				\
+			*(best) = (struct balance_best){ at, price, other->given == other->answered &&	\
+							     !balance_asking(other, request) };				\
 	} while (0)
 
 balance_inline struct balance_choice balance_choose(void *rings, balance_get get, const struct balance_knobs *knobs,
@@ -167,7 +195,7 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 {
 	__u32 nr = knobs->rings, cpu = request->cpu < nr ? request->cpu : 0, at, node, first = 0, size = nr, here;
 	const struct balance_ring *own = get(rings, cpu);
-	struct balance_best best = { cpu, ~0U }, previous;
+	struct balance_best best = { cpu, ~0U, 0 }, previous;
 	__u32 usual;
 
 	if (!own || !nr)
@@ -206,7 +234,7 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 		at = (request->random >> 16) % nr;
 		balance_consider(&best, at);
 		if (request->previous && request->previous <= nr && request->background) {
-			previous = (struct balance_best){ 0, ~0U };
+			previous = (struct balance_best){ 0, ~0U, 0 };
 			at = request->previous - 1;
 			balance_consider(&previous, at);
 			if (previous.cost <= here / 2 && previous.cost <= (__u64)best.cost + knobs->affinity)
@@ -223,8 +251,8 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 		if (best.cost == ~0U)
 			return (struct balance_choice){ cpu, BALANCE_NO_RING };
 	}
-	/* where all have much to do, moving about only costs */
-	if (knobs->policy == BALANCE_ADAPTIVE && here < ~0U && best.cost > here / 2 - here / 16)
+	/* where all have something to do, moving about only costs: it has to be much better */
+	if (knobs->policy == BALANCE_ADAPTIVE && here < ~0U && !best.idle && best.cost > here / 4)
 		best.ring = cpu;
 	if (best.ring == cpu)
 		return (struct balance_choice){ cpu, BALANCE_STAYED };
@@ -242,6 +270,41 @@ balance_inline void balance_served(struct balance_ring *ring, __u32 ns)
 		ring->service = service + ((ns < 8 * service ? ns - service : 7 * service) >> 3);
 	else
 		ring->service = service - ((service - ns) >> 3);
+}
+
+/* A request has waited for so many nanoseconds, until the one before it was done. */
+balance_inline void balance_waited(struct balance_ring *ring, __u32 ns)
+{
+	__u32 wait = ring->wait;
+
+	ring->wait = ns >= wait ? wait + ((ns - wait) >> 3) : wait - ((wait - ns + 7) >> 3);
+}
+
+/*
+ * A request that was given at one time is answered at another.
+ *
+ * A ring's server takes what it finds and answers all of that at once: the time since its answers before is what all of
+ * them have taken together. It is known when the next ones come. What found nobody before it tells more of how long
+ * the server takes to wake, which has a knob of its own.
+ */
+balance_inline void balance_answered(struct balance_ring *ring, __u64 given, __u64 now)
+{
+	__u64 since = ring->last, passed = now > since ? now - since : 0;
+	__u32 ns = passed < BALANCE_LONGEST ? passed : BALANCE_LONGEST;
+
+	ring->last = now;
+	balance_waited(ring, since <= given ? 0 : since - given < BALANCE_LONGEST ? since - given : BALANCE_LONGEST);
+	if (ring->batch && ring->batch < BALANCE_MOST_TOGETHER && ring->batch_ns < BALANCE_LONGEST &&
+	    ns < (ring->service ? ring->service : BALANCE_TOGETHER) / 2) {
+		ring->batch++;
+		if (ring->batch_ns)
+			ring->batch_ns += ns;
+		return;
+	}
+	if (ring->batch_ns && ring->batch)
+		balance_served(ring, ring->batch_ns / ring->batch);
+	ring->batch_ns = since <= given ? 0 : ns;
+	ring->batch = 1;
 }
 
 /*

@@ -4,13 +4,14 @@
 #define BALANCE_RINGS_H
 
 #include <linux/bpf.h>
+#include <linux/stddef.h>
 #include <bpf/bpf_helpers.h>
 
 #define balance_each(at, nr) bpf_for(at, 0, nr)
 #include "balance_policy.h"
 
 /* Knobs: struct balance_knobs */
-const volatile __u32 nr_rings = 1;
+const volatile __u32 most_rings = 1;
 const volatile __u32 node_size;
 
 /* Rings by number. The server writes state, online and node; for worker threads, which map it. */
@@ -21,6 +22,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct balance_ring);
 } rings SEC(".maps");
+
+/* Says that the caller's CPU asks for something in the background. */
+static __always_inline void note_asking(const struct balance_request *request)
+{
+	__u32 cpu = request->cpu;
+	struct balance_ring *own = request->background ? bpf_map_lookup_elem(&rings, &cpu) : NULL;
+
+	if (own)
+		own->asked = request->now;
+}
 
 static __always_inline const struct balance_ring *get(void *map, __u32 n)
 {

@@ -107,22 +107,41 @@ int Discard(Thread& t) {
   return Result(madvise(start, static_cast<size_t>(t.Int(3)), MADV_DONTNEED));
 }
 
-// As Discard for JavaScript's own memory, whose first and last page may be shared with others: only
-// pages wholly inside the range.
+// The pages that lie wholly inside a range of JavaScript's own memory, whose first and last page may be shared with
+// others. Returns 0 or -EFAULT.
+int PagesInside(Thread& t, char** start, size_t* length) {
+  char* bytes = t.Bytes(1);
+  if (bytes == nullptr) return -EFAULT;
+  const uintptr_t address = reinterpret_cast<uintptr_t>(bytes);
+  const uintptr_t first = (address + PageSize() - 1) & ~(PageSize() - 1);
+  const uintptr_t end = (address + static_cast<uintptr_t>(t.Int(3))) & ~(PageSize() - 1);
+  *start = bytes + (first - address);
+  *length = end > first ? end - first : 0;
+  return 0;
+}
+
 int DiscardInside(Thread& t) {
-  char* start = t.Bytes(1);
-  if (start == nullptr) return -EFAULT;
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const uintptr_t address = reinterpret_cast<uintptr_t>(start);
-  const uintptr_t first = (address + page - 1) & ~(page - 1);
-  const uintptr_t end = (address + static_cast<uintptr_t>(t.Int(3))) & ~(page - 1);
-  if (end <= first) return 0;
-  return Result(madvise(start + (first - address), end - first, MADV_DONTNEED));
+  char* start;
+  size_t length;
+  const int error = PagesInside(t, &start, &length);
+  if (error != 0 || length == 0) return error;
+  return Result(madvise(start, length, MADV_DONTNEED));
+}
+
+int UncountInside(Thread& t) {
+  char* start;
+  size_t length;
+  const int error = PagesInside(t, &start, &length);
+  if (error != 0 || length == 0) return error;
+  // In place of what is there: whoever frees it unmaps this as well.
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return mmap(start, length, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED ? -errno : 0;
 }
 
 constexpr Call kCalls[] = {
     {"discard", Invoke<Discard>},
     {"discardInside", Invoke<DiscardInside>},
+    {"uncountInside", Invoke<UncountInside>},
 };
 
 }  // namespace

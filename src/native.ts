@@ -92,7 +92,7 @@ type RegisterCall = () => void
 
 /** The calls in the addon's tables; `native-min/README.md` says why each is there. */
 type RegisterCallName =
-  | 'noop' | 'discard' | 'discardInside'
+  | 'noop' | 'discard' | 'discardInside' | 'uncountInside'
   | 'read' | 'write' | 'replyAndReceive' | 'ioctl' | 'ioctlValue' | 'setNonBlocking'
   | 'pollClose' | 'pollRef' | 'pollUnref' | 'pollPause' | 'pollResume'
   | 'threadId' | 'signalThread' | 'setAffinity' | 'getCpu' | 'unshareFs' | 'sleepMicroseconds'
@@ -305,6 +305,19 @@ export function discardInside(block: Block, offset: number, length: number): num
   registers[2] = offset
   registers[3] = length
   addon.discardInside()
+  return registers[RESULT]
+}
+
+/**
+ * Has the kernel no longer count the pages that lie wholly inside a range against the machine's overcommit limit; they
+ * read as zeros afterwards. For large SharedArrayBuffers, just made and hardly used in full: V8 frees them late, and
+ * once those that lie side by side are larger than the machine's memory, fork(2) fails. mmap(2), `MAP_NORESERVE`
+ */
+export function uncountInside(block: Block, offset: number, length: number): number {
+  registers[1] = idOf(block)
+  registers[2] = offset
+  registers[3] = length
+  addon.uncountInside()
   return registers[RESULT]
 }
 

@@ -1264,3 +1264,21 @@ t.test('discardInside gives back whole pages of JavaScript\'s memory, and nothin
   t.equal(native.discardInside(shared, 1 << 20, 1), -os.errno.EFAULT)
   t.end()
 })
+
+t.test('uncountInside takes memory out of what the kernel has promised', (t) => {
+  /** KiB of private mappings that fork(2) would have to promise anew. */
+  const counted = (): number => {
+    const mappings = fs.readFileSync('/proc/self/smaps', 'utf8').matchAll(/^Size: +(\d+) kB$[^]*?^VmFlags: (.*)$/gm)
+    return [...mappings].filter(([, , flags]) => / ac( |$)/.test(flags)).reduce((sum, [, size]) => sum + Number(size), 0)
+  }
+  const before = counted()
+  const shared = new Block(new SharedArrayBuffer(256 << 20))
+  t.ok(counted() - before >= 256 << 10, 'as V8 makes it')
+  t.equal(native.uncountInside(shared, 0, 256 << 20), 0)
+  t.ok(counted() - before < 16 << 10, 'afterwards')
+  shared.u8[100 << 20] = 7
+  t.equal(shared.u8[100 << 20], 7)
+  t.equal(native.uncountInside(shared, (256 << 20) - 4, 4), 0, 'less than a page: nothing happens')
+  t.equal(native.uncountInside(shared, 256 << 20, 1), -os.errno.EFAULT)
+  t.end()
+})

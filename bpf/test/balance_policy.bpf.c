@@ -10,12 +10,14 @@ char LICENSE[] SEC("license") = "GPL";
 static __always_inline int choose(const struct balance_request *asked, __u32 policy)
 {
 	struct balance_knobs knobs = {
-		.policy = policy, .rings = nr_rings, .node_size = node_size, .wake = 5000, .remote = 300, .far = 900,
+		.policy = policy, .rings = most_rings, .node_size = node_size, .wake = 5000, .remote = 300, .far = 900,
 		.service = 4000, .affinity = 300,
 	};
 	struct balance_request request = *asked;
-	struct balance_choice choice = balance_choose(&rings, get, &knobs, &request);
+	struct balance_choice choice;
 
+	note_asking(&request);
+	choice = balance_choose(&rings, get, &knobs, &request);
 	return choice.ring | choice.verdict << 16;
 }
 

@@ -31,7 +31,7 @@ export interface AcceleratorContext {
   readonly can?: number
   /** Whether requests go over io_uring. */
   readonly uring: boolean
-  /** How many io_uring queues are served. */
+  /** How many io_uring queues are served; more may come. */
   readonly rings?: number
   /** Whether the server opens files so that their reads and writes meet the hooks; where that is known. */
   readonly hooked?: boolean

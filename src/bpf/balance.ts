@@ -8,7 +8,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import * as native from '../native.js'
 import { EFUSE_IOC_BACKGROUND } from '../protocol/efuse-module.js'
 import type { Block } from '../protocol/struct.js'
-import { parseCpuList } from '../rings/uring.js'
+import { parseCpuList, queueCount } from '../rings/uring.js'
 import type { AcceleratorContext, Attachment } from './accelerators.js'
 import { HookProgram } from './hooks.js'
 import { bundledObject } from './libbpf.js'
@@ -34,6 +34,8 @@ export interface RingLoad {
   most: number
   /** Nanoseconds that a request takes there lately; 0: not known. */
   serviceNs: number
+  /** Nanoseconds that a request lately waits there for those before it. */
+  waitNs: number
   state: (typeof RING_STATES)[number]
   /** Its CPU is there. */
   online: boolean
@@ -102,7 +104,7 @@ export class Balancer implements Attachment {
     readonly program: HookProgram,
     public link: BpfLink,
     policy: Policy,
-    private readonly nr: number,
+    private nr: number,
     private readonly control: number,
     private readonly leastBackground: number,
   ) {
@@ -115,20 +117,20 @@ export class Balancer implements Attachment {
 
   /** @throws BpfError */
   static async load(context: AcceleratorContext, policy: Policy = 'adaptive'): Promise<Balancer> {
-    const nr = context.rings!
+    const most = queueCount()
     const program = await HookProgram.open(bundledObject('balance'), { name: 'balance', variable: variableOf(policy) })
     try {
       const { object } = program
-      const nodeOf = nodes(nr)
-      object.settings('rings').maxEntries = nr
-      object.knobs.set({ nr_rings: nr, node_size: nodeSize(nodeOf) })
+      const nodeOf = nodes(most)
+      object.settings('rings').maxEntries = most
+      object.knobs.set({ most_rings: most, node_size: nodeSize(nodeOf) })
       // What another's program has noted on a request must not look like ours.
       object.globals.set('epoch', randomInt(1, 2 ** 32 - 1))
       const link = program.attach(context.token())
       const balancer = new Balancer(
-        program, link, policy, nr, context.control, context.agreement?.maxBackground ?? LEAST_BACKGROUND)
+        program, link, policy, context.rings!, context.control, context.agreement?.maxBackground ?? LEAST_BACKGROUND)
       const { u32 } = balancer.memory
-      for (let ring = 0; ring < nr; ring++) {
+      for (let ring = 0; ring < most; ring++) {
         u32[ring * RING_WORDS + RingWord.State] = RingState.Asleep
         u32[ring * RING_WORDS + RingWord.Node] = nodeOf[ring]
       }
@@ -160,6 +162,12 @@ export class Balancer implements Attachment {
     for (let at = 0; at < this.nr * RING_WORDS; at += RING_WORDS) this.memory.u32[at + RingWord.Most] = 0
   }
 
+  /** More rings are served now. The kernel has been told. */
+  grow(rings: number): void {
+    this.nr = Math.max(this.nr, rings)
+    this.look()
+  }
+
   /** Another's program has taken our place on the link. */
   replaced(): void {
     this.policy = 'program'
@@ -168,17 +176,18 @@ export class Balancer implements Attachment {
   /** What changes by itself: which CPUs are there, and how many background requests are good. */
   private look(): void {
     const { u32 } = this.memory
-    const online = new Set(cpuList('cpu/online'))
-    const possible = cpuList('cpu/possible')?.length ?? this.nr
+    const online = cpuList('cpu/online') ?? []
+    // CPUs that have no ring of their own share the others'.
+    const theirs = online.length > 0 && online.every((cpu) => cpu < this.nr)
     for (let ring = 0; ring < this.nr; ring++) {
       // Where there are fewer rings than CPUs, each is of several.
-      u32[ring * RING_WORDS + RingWord.Online] = Number(this.nr < possible || online.size === 0 || online.has(ring))
+      u32[ring * RING_WORDS + RingWord.Online] = Number(!theirs || online.includes(ring))
     }
     if (this.policy === 'program') return
     const known = Array.from({ length: this.nr }, (_, ring) => u32[ring * RING_WORDS + RingWord.Service]).filter((ns) => ns > 0)
     if (known.length === 0) return
     const service = known.reduce((sum, ns) => sum + ns, 0) / known.length
-    const question = Uint32Array.of(service, BACKGROUND_DELAY, this.leastBackground, MOST_BACKGROUND)
+    const question = Uint32Array.of(this.nr, service, BACKGROUND_DELAY, this.leastBackground, MOST_BACKGROUND)
     const max = this.program.object.program('balance_background').run({ context: new Uint8Array(question.buffer) }).value
     // Not for every little change.
     const now = this.maxBackground
@@ -198,7 +207,8 @@ export class Balancer implements Attachment {
           given: word(RingWord.Given),
           guests: word(RingWord.Guests),
           depth: Math.max(0, (word(RingWord.Given) - word(RingWord.Answered)) | 0),
-          most: word(RingWord.Most), serviceNs: word(RingWord.Service), state: RING_STATES[word(RingWord.State)] ?? 'busy',
+          most: word(RingWord.Most), serviceNs: word(RingWord.Service), waitNs: word(RingWord.Wait),
+          state: RING_STATES[word(RingWord.State)] ?? 'busy',
           online: word(RingWord.Online) === 1, node: word(RingWord.Node),
         }
       }),

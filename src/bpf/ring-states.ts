@@ -7,6 +7,6 @@ export const enum RingState { Busy, Polling, Asleep }
 
 /** Words of one ring. */
 export const RING_WORDS = 16
-export const enum RingWord { Given, Answered, Service, State, Online, Node, Most, Guests }
+export const enum RingWord { Given, Answered, Service, State, Online, Node, Most, Guests, Wait = 10 }
 /** The one that its server writes. */
 export const STATE_WORD: number = RingWord.State

@@ -194,9 +194,9 @@ function describeBalance(balance: MountReport['kernel']['balance']): [string, st
   return [
     ['balance', `${policy}; ${Object.entries(verdicts).map(([verdict, count]) => `${count} ${verdict}`).join(', ')}`
       + (maxBackground === null ? '' : `; at most ${maxBackground} in the background`)],
-    ...rings.map(({ given, guests, depth, most, serviceNs, state, online }, ring): [string, string] => [
+    ...rings.map(({ given, guests, depth, most, serviceNs, waitNs, state, online }, ring): [string, string] => [
       `ring ${ring}`, `${given} requests, ${guests} from other CPUs; ${depth} under way (most ${most}); `
-        + `${shortTime(serviceNs || null)} each; ${online ? state : 'its CPU is offline'}`,
+        + `${shortTime(waitNs)} waiting and ${shortTime(serviceNs || null)} each; ${online ? state : 'its CPU is offline'}`,
     ]),
   ]
 }

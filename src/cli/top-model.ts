@@ -48,6 +48,8 @@ export interface RingRow {
   /** Those of them that came from other CPUs. */
   guests: number
   depth: number
+  /** What one waits there for those before it; nanoseconds. */
+  wait: number
   /** What one takes there; null where that is not known. */
   service: number | null
   /** What its server does. */
@@ -227,12 +229,13 @@ export function viewOf(now: Sample, before: Sample | null): MountView {
       }
     }),
     policy: server?.balance?.policy ?? null,
-    chosen: (server?.balance?.rings ?? []).map(({ given, guests, depth, serviceNs, state, online }, ring) => {
+    chosen: (server?.balance?.rings ?? []).map(({ given, guests, depth, serviceNs, waitNs, state, online }, ring) => {
       const old = first.server?.balance?.rings[ring] ?? { given, guests }
       return {
         ring, depth,
         requests: (given - old.given) / seconds,
         guests: (guests - old.guests) / seconds,
+        wait: waitNs,
         service: serviceNs || null,
         state: online ? state : 'offline',
       }

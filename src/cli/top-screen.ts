@@ -335,10 +335,10 @@ function workerLines({ workers }: MountView): Line[] {
 function ringLines({ policy, chosen }: MountView): Line[] {
   if (chosen.length === 0) return []
   return [
-    [{ text: 'RING   REQ/S OTHERS DEPTH    EACH STATE', bold: true }, { text: `    policy ${policy}` }],
-    ...chosen.map(({ ring, requests, guests, depth, service, state }): Line => [{
+    [{ text: 'RING   REQ/S OTHERS DEPTH    WAIT    EACH STATE', bold: true }, { text: `    policy ${policy}` }],
+    ...chosen.map(({ ring, requests, guests, depth, wait, service, state }): Line => [{
       text: `${String(ring).padStart(4)} ${shortNumber(requests).padStart(7)} ${shortNumber(guests).padStart(6)} `
-        + `${String(depth).padStart(5)} ${shortTime(service).padStart(7)} ${state}`,
+        + `${String(depth).padStart(5)} ${shortTime(wait).padStart(7)} ${shortTime(service).padStart(7)} ${state}`,
     }]),
   ]
 }

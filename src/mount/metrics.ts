@@ -157,6 +157,8 @@ async function registryOf(sources: MetricsSources): Promise<Registry> {
   gauge('efuse_ring_depth', 'Requests that wait in a ring or are with its server.', ['ring'], (of) => rings(of, ({ depth }) => depth))
   gauge('efuse_ring_service_seconds', 'What a request lately took in a ring.', ['ring'],
     (of) => rings(of, ({ serviceNs }) => serviceNs / 1e9))
+  gauge('efuse_ring_wait_seconds', 'What a request lately waited in a ring for those before it.', ['ring'],
+    (of) => rings(of, ({ waitNs }) => waitNs / 1e9))
   counter('efuse_balance_decisions_total', 'Choices of a ring, by what became of them.', ['kind'],
     ({ report: { kernel } }) => Object.entries(kernel.balance?.verdicts ?? {}).map(([kind, count]) => [{ kind }, count]))
   // Others than root and the user who mounted may not know.

@@ -59,8 +59,8 @@ export interface MountOptions {
    */
   uringZeroCopy?: boolean
   /**
-   * For how long a worker that waits for requests from /dev/fuse looks for the next one before it sleeps, while that
-   * pays, microseconds; 0: not at all. Default: 20, and 0 where there is one CPU only.
+   * For how long a worker that waits for requests looks for the next one before it sleeps, while that pays, microseconds;
+   * 0: not at all. Default: 20, and 0 where there is one CPU only.
    */
   busyPoll?: number
   /** The mount goes away when its server dies, however it dies. */

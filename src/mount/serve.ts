@@ -21,7 +21,7 @@ import { FUSE_DEV_IOC_CLONE } from '../protocol/constants.js'
 import { Negotiation, type Agreement } from '../protocol/init.js'
 import { Block } from '../protocol/struct.js'
 import { Standby } from '../rings/standby.js'
-import { onlineCpus, queueCount } from '../rings/uring.js'
+import { queueCount, queuesOnline } from '../rings/uring.js'
 import { Accelerators, checkWishes, type Wishes } from './accelerate.js'
 import { attach, type Attachment } from './attach.js'
 import { openControl, type Control } from './control.js'
@@ -83,6 +83,8 @@ const DESTROY_TIMEOUT = 5000
 /** How long a thread may take to leave the kernel when the process exits, milliseconds. */
 const LEAVE_TIMEOUT = 2000
 const LEAVE_STEP_MICROSECONDS = 200
+/** How often it is looked which CPUs are there, milliseconds. */
+const FOLLOW_INTERVAL = 1000
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Mounts and serves. @returns when the kernel has been answered FUSE_INIT. @throws MountError */
@@ -130,6 +132,7 @@ class Supervisor implements Served {
   private agreement: Agreement | null = null
   private shared = false
   private workers: number
+  private readonly mostMembers: number
   private ending = false
   private status = 0
   private forgetExit: () => void = () => {}
@@ -141,9 +144,10 @@ class Supervisor implements Served {
     this.ended = new Promise((resolve) => { this.resolveEnded = resolve })
     this.workers = options.workers ?? this.cpus.length
     // One more than serve: over io_uring one reads the device beside.
-    this.stateMemory = WorkerStates.allocate(this.workers + 1)
+    this.mostMembers = Math.max(this.workers, this.queues) + 1
+    this.stateMemory = WorkerStates.allocate(this.mostMembers)
     this.states = new WorkerStates(this.stateMemory)
-    this.standby = Standby.allocate(this.workers + 1)
+    this.standby = Standby.allocate(this.mostMembers)
   }
 
   async begin(): Promise<void> {
@@ -182,8 +186,12 @@ class Supervisor implements Served {
         this.metrics = await this.openMetrics(options.metrics)
       }
       // Over io_uring those that serve queues come beside the first one, which reads the device.
-      const members = this.shared && this.overUring ? this.workers + 1 : this.workers
+      if (this.shared && this.overUring) this.divideQueues()
+      const members = this.queuesOf.length || this.workers
       for (let index = 1; index < members; index++) this.start(index)
+      if (this.hooks !== null && this.queuesOf.length > 0 && options.workers === undefined) {
+        this.following = setInterval(() => void this.followCpus(), FOLLOW_INTERVAL)
+      }
     } catch (error) {
       await this.abort()
       throw error
@@ -216,11 +224,49 @@ class Supervisor implements Served {
     return this.agreement !== null && Negotiation.from(this.agreement).has('FUSE_PASSTHROUGH')
   }
 
+  // Queues -----------------------------------------------------------------------------------------
+
   /** How many io_uring queues are served: one for each CPU that is there, where the kernel lets us say so. */
   private queues = queueCount()
+  /** Those of each worker, by its index; the first one has none: it reads the device. Empty where there are no queues. */
+  private readonly queuesOf: (readonly number[])[] = []
+
   private chooseQueues(hooks: Hooks): void {
-    const online = onlineCpus()
+    const online = queuesOnline()
     if (this.shared && this.overUring && online < this.queues && hooks.setQueues(online)) this.queues = online
+  }
+
+  /** Each worker gets its queues, turn by turn. */
+  private divideQueues(): void {
+    for (let index = 1; index <= this.workers; index++) {
+      const mine: number[] = []
+      for (let queue = index - 1; queue < this.queues; queue += this.workers) mine.push(queue)
+      this.queuesOf[index] = mine
+    }
+  }
+
+  private following: NodeJS.Timeout | undefined
+  private growing = false
+
+  /** CPUs that come while the mount is used get queues, each with a worker of its own; those of CPUs that have left rest. */
+  private async followCpus(): Promise<void> {
+    const wanted = queuesOnline()
+    if (wanted === this.queues || this.growing || this.ending) return
+    this.growing = true
+    try {
+      for (let queue = Math.max(...this.queuesOf.flat()) + 1; queue < wanted; queue++) {
+        const index = this.queuesOf.length
+        this.queuesOf[index] = [queue]
+        await this.first(this.start(index), 'registered', `no worker serves queue ${queue}`)
+      }
+      if (!this.hooks!.setQueues(wanted)) throw new MountError('the kernel refuses')
+      this.queues = wanted
+      this.accelerators?.balance?.grow(wanted)
+      this.growing = false
+    } catch (error) {
+      // Not tried again: requests of such CPUs go to the queues that there are.
+      if (!this.ending) this.options.log(`still ${this.queues} rings for ${wanted} CPUs: ${(error as Error).message}`)
+    }
   }
 
   /** @throws MountError when something that was demanded was not agreed on */
@@ -235,27 +281,21 @@ class Supervisor implements Served {
     }
   }
 
-  /** The io_uring queues of a worker: those of the kernel's that fall to it, turn by turn. */
-  private queuesOf(index: number): number[] | null {
-    if (!this.shared || !this.overUring || index === 0) return null
-    const queues: number[] = []
-    for (let queue = index - 1; queue < this.queues; queue += this.workers) queues.push(queue)
-    return queues
-  }
-
   // Workers ----------------------------------------------------------------------------------------
 
   private start(index: number): Member {
-    const { options, cpus } = this
+    const { options } = this
+    // More may have come.
+    const cpus = this.queuesOf[index] === undefined ? this.cpus : native.cpuList()
     const counters = (this.counters[index] ??= new OperationCounters())
-    const queues = this.queuesOf(index)
+    const queues = this.queuesOf[index] ?? null
     // A queue's requests are made on its CPU; who serves several had better stay free. The worker that
     // reads the device goes where the scheduler puts it: near whoever makes the requests.
     const device = index === 0 && (this.agreement === null || this.shared) ? -1 : cpus[index % cpus.length]
     const cpu = queues === null ? device : queues.length === 1 ? queues[0] : -1
     const setup: WorkerSetup = {
       index,
-      cpu: this.workers > 1 && cpus.includes(cpu) ? cpu : -1,
+      cpu: this.mostMembers > 2 && cpus.includes(cpu) ? cpu : -1,
       rings: options.rings ?? 'auto',
       queues,
       ringStates: this.accelerators?.balance?.rings ?? null,
@@ -445,7 +485,7 @@ class Supervisor implements Served {
   /** Interrupts the workers that block in the kernel, which then see that they are to stop. */
   private wake(): boolean {
     let blocked = false
-    for (let index = 0; index <= this.workers; index++) {
+    for (let index = 0; index < this.mostMembers; index++) {
       const thread = this.states.blockedThread(index)
       if (thread === 0) continue
       blocked = true
@@ -459,6 +499,7 @@ class Supervisor implements Served {
     if (this.finished) return
     this.finished = true
     this.ending = true
+    clearInterval(this.following)
     // An aborted connection leaves its mount behind, where every access fails.
     await this.attachment?.detach({ lazy: true }).catch((error: Error) => this.options.log(error.message))
     this.attachment?.release()
@@ -542,7 +583,7 @@ class Supervisor implements Served {
       workers: [...this.members.values()].map(({ index, cpu }) => ({
         index,
         cpu,
-        serves: this.queuesOf(index) === null ? 'device' : 'queues',
+        serves: this.queuesOf[index] === undefined ? 'device' : 'queues',
         ...requestsIn(OperationCounters.total([this.counters[index]])),
         ...this.counters[index].gauges,
       })),

@@ -77,12 +77,16 @@ export class Serving {
       maxTransfer: this.maxTransfer,
       stop: serving.stop,
       ownLoop: serving.ownLoop,
-      busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? BUSY_POLL : 0),
+      busyPoll: this.busyPoll,
       onRejected: (errno, opcode) => {
         const name = OPERATION_BY_OPCODE[opcode]?.name ?? `opcode ${opcode}`
         log(`the kernel refused a reply to ${name} (${errno}); answered EIO instead`)
       },
     })
+  }
+
+  private get busyPoll(): number {
+    return this.serving.options.busyPoll ?? (availableParallelism() > 1 ? BUSY_POLL : 0)
   }
 
   private get maxTransfer(): number {
@@ -103,6 +107,7 @@ export class Serving {
       poolBuffer: negotiation.has('FUSE_HAS_IO_URING_BUFPOOL') ? negotiation.poolBuffer : 0,
       zeroCopy: this.serving.options.uringZeroCopy === true,
       states,
+      busyPoll: this.busyPoll,
       stop: this.serving.stop,
     })
     this.uringRing = ring

@@ -44,6 +44,8 @@ export type FromWorker =
   | { type: 'initialized'; agreement: Agreement }
   /** The worker's io_uring ring, which somebody must close if it dies. */
   | { type: 'ring'; fd: number }
+  /** The worker's queues are known to the kernel. */
+  | { type: 'registered' }
   | { type: 'failed'; message: string }
   | { type: 'interrupt'; unique: number }
   | { type: 'retrieved'; unique: number; data: Uint8Array }

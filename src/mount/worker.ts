@@ -107,6 +107,7 @@ function serveQueues(queues: readonly number[], alone: boolean): boolean {
     uring = serving!.openUring(queues, alone, alone ? statesOf(queues) : undefined)
     tell({ type: 'ring', fd: uring.fd })
     uring.register()
+    tell({ type: 'registered' })
   } catch (error) {
     if (!(error instanceof UringUnavailableError)) throw error
     if (error.errno === constants.errno.ENOTCONN || error.errno === constants.errno.ECONNABORTED) {
@@ -133,7 +134,10 @@ function statesOf(queues: readonly number[]): RingStates | undefined {
   if (setup.ringStates === null) return undefined
   try {
     const { u32 } = native.mapDevice(setup.ringStates, 0, 0, (Math.max(...queues) + 1) * RING_WORDS * 4, false)
-    return { words: u32, at: queues.map((queue) => queue * RING_WORDS + STATE_WORD), busy: RingState.Busy, asleep: RingState.Asleep }
+    return {
+      words: u32, at: queues.map((queue) => queue * RING_WORDS + STATE_WORD),
+      busy: RingState.Busy, polling: RingState.Polling, asleep: RingState.Asleep,
+    }
   } catch {
     // It has been detached just now.
     return undefined

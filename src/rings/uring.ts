@@ -28,6 +28,7 @@ import { Exchange, type ExchangeOwner, OUT_HEADER_SIZE, Outcome, REPLY_AREA_SIZE
 import { OPERATION_BY_OPCODE } from '../protocol/operations.js'
 import { Block } from '../protocol/struct.js'
 import { fuse_uring_ent_in_out, fuse_uring_req_header } from '../protocol/structs.js'
+import { Adaptive } from './adaptive.js'
 import type { RequestServer, RingEnd } from './device.js'
 
 const { EBUSY, ECONNABORTED, EAGAIN, EINTR, EIO, ENOMEM, ENOTCONN, EPERM } = constants.errno
@@ -92,14 +93,15 @@ export interface PartsServer extends RequestServer {
 }
 
 /**
- * Tells others what the thread that serves a ring does: its queues' words are `asleep` while it waits in the kernel, and
- * `busy` while it serves. src/bpf/ring-states.ts
+ * Tells others what the thread that serves a ring does: its queues' words are `asleep` while it waits in the kernel,
+ * `polling` while it looks for requests, and `busy` while it serves. src/bpf/ring-states.ts
  */
 export interface RingStates {
   words: Uint32Array
   /** Where the queues' words are. */
   at: readonly number[]
   busy: number
+  polling: number
   asleep: number
 }
 
@@ -118,6 +120,8 @@ export interface UringRingOptions {
   /** Whether to ask for zero copy, which takes pools, and CAP_SYS_ADMIN. */
   zeroCopy: boolean
   states?: RingStates
+  /** For how long to look for a request before sleeping, while that pays, microseconds. Default: 0. `runBlocking` only. */
+  busyPoll?: number
   /** A word that becomes other than 0 when the ring is to stop. Shared with whoever signals the thread. */
   stop?: Int32Array
 }
@@ -163,9 +167,9 @@ export function queueCount(): number {
   return Math.max(...cpuList('possible')) + 1
 }
 
-/** How many CPUs are there now. */
-export function onlineCpus(): number {
-  return cpuList('online').length
+/** Queues that the CPUs that are there now want: each its own. */
+export function queuesOnline(): number {
+  return Math.max(...cpuList('online')) + 1
 }
 
 function cpuList(which: 'possible' | 'online'): number[] {
@@ -215,6 +219,9 @@ export class UringRing implements ExchangeOwner {
   private readonly exchanges: UringExchange[] = []
   private readonly stop: Int32Array
   private readonly states: RingStates | null
+  /** Milliseconds. */
+  private readonly patience: number
+  private readonly looking: Adaptive
   // Word indexes into the shared rings
   private readonly sqTail: number
   private readonly sqMask: number
@@ -256,6 +263,8 @@ export class UringRing implements ExchangeOwner {
   ) {
     this.stop = options.stop ?? new Int32Array(1)
     this.states = options.states ?? null
+    this.patience = (options.busyPoll ?? 0) / 1000
+    this.looking = new Adaptive(this.patience > 0)
     const count = queues.length * options.depth
     const params = new Block(new ArrayBuffer(128))
     const sqEntries = 2 ** Math.ceil(Math.log2(Math.max(count, 1)))
@@ -622,13 +631,40 @@ export class UringRing implements ExchangeOwner {
 
   /** Submits, and waits for a request if there is none. */
   private wait(): number {
-    const { states } = this
-    if (states === null) return this.submit(1)
-    const { words, at, busy, asleep } = states
-    for (let i = 0; i < at.length; i++) words[at[i]] = asleep
+    const { states, looking } = this
+    if (!looking.on) looking.passed()
+    else if (this.look()) return 0
+    if (states !== null) this.tell(states.asleep)
     const result = this.submit(1)
-    for (let i = 0; i < at.length; i++) words[at[i]] = busy
+    if (states !== null) this.tell(states.busy)
     return result
+  }
+
+  /**
+   * Looks for a request again and again for a while. It is found where another CPU makes it; one that needs this very CPU
+   * can't come meanwhile: hence Adaptive.
+   * @returns whether there is one
+   */
+  private look(): boolean {
+    const { states, looking, rings: { i32 } } = this
+    const until = performance.now() + this.patience
+    if (states !== null) this.tell(states.polling)
+    do {
+      // Completions come with a system call of this thread.
+      if (this.submit(0) < 0) break
+      if (i32[this.cqTail] !== i32[this.cqHead]) {
+        if (states !== null) this.tell(states.busy)
+        looking.succeeded()
+        return true
+      }
+    } while (performance.now() < until)
+    looking.failed()
+    return false
+  }
+
+  private tell(state: number): void {
+    const { words, at } = this.states!
+    for (let i = 0; i < at.length; i++) words[at[i]] = state
   }
 
   private submit(minComplete: number): number {

@@ -58,7 +58,7 @@ function reset(policy: number, rings: number, nodeSize = 0): void {
 }
 
 function choose(cpu: number, background = false, random = 0, previous = 0, turn = 0): { ring: number; verdict: string } {
-  const choice = model.choose(cpu, background ? 1 : 0, previous, random, turn)
+  const choice = model.choose(cpu, background ? 1 : 0, previous, random, turn, 1)
   return { ring: choice & 0xffff, verdict: VERDICTS[choice >>> 16] }
 }
 
@@ -109,7 +109,7 @@ t.test('whatever the state: a ring that is there and online, if any is', async (
         if (verdict === undefined || ring >= Math.max(rings, cpu + 1)) return false
         if (online !== (verdict !== 'no-ring')) return false
         if (online && (ring >= rings || (states[ring] & 1) === 0)) return false
-        if (online && random % 3 === 0) model.answered(ring, random % 100_000)
+        if (online && random % 3 === 0) model.answered(ring, 0, random % 100_000)
       }
       return true
     },
@@ -134,7 +134,7 @@ t.test('policies choose in the kernel as in the simulator, on machines of any si
   for (const rings of [2, 4, 64, 256, 1024]) {
     using object = await BpfObject.open(objectPath('balance_policy'))
     object.settings('rings').maxEntries = rings
-    object.knobs.set({ nr_rings: rings })
+    object.knobs.set({ most_rings: rings })
     t.doesNotThrow(() => object.load(), `${rings} rings`)
     const { u32 } = object.map('rings').memory()
     let random = 1
@@ -152,10 +152,10 @@ t.test('policies choose in the kernel as in the simulator, on machines of any si
       }
       const program = object.program(policy.replace('-', '_'))
       for (let turn = 0; turn < 200; turn++) {
-        const request = Uint32Array.of(next(rings), next(2), next(rings + 1), next(2 ** 24) * 256 + next(256), turn)
+        const request = Uint32Array.of(next(rings), next(2), next(rings + 1), next(2 ** 24) * 256 + next(256), turn, turn)
         const kernel = program.run({ context: new Uint8Array(request.buffer) }).value
         const [cpu, background, previous, drawn] = request
-        const simulated = model.choose(cpu, background, previous, drawn, turn)
+        const simulated = model.choose(cpu, background, previous, drawn, turn, turn)
         if (kernel !== simulated) wrong.push(`${[...request].join(' ')}: ${kernel.toString(16)}, not ${simulated.toString(16)}`)
         // The model has counted what it gave.
         u32[(simulated & 0xffff) * RING_WORDS + RingWord.Given] = model.depth(simulated & 0xffff)

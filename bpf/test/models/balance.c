@@ -27,20 +27,24 @@ EXPORT(reset) void reset(__u32 policy, __u32 nr, __u32 node_size, __u32 wake, __
 }
 
 /* The ring, and above bit 16 the verdict. */
-EXPORT(choose) __u32 choose(__u32 cpu, __u32 background, __u32 previous, __u32 random, __u32 turn)
+EXPORT(choose) __u32 choose(__u32 cpu, __u32 background, __u32 previous, __u32 random, __u32 turn, __u32 now)
 {
-	struct balance_request request = { cpu, background, previous, random, turn };
-	struct balance_choice choice = balance_choose(rings, get, &knobs, &request);
+	struct balance_request request = { cpu, background, previous, random, turn, now };
+	struct balance_choice choice;
 
+	if (background && cpu < knobs.rings)
+		rings[cpu].asked = now;
+	choice = balance_choose(rings, get, &knobs, &request);
 	if (choice.verdict != BALANCE_NO_RING)
 		rings[choice.ring].given++;
 	return choice.ring | choice.verdict << 16;
 }
 
-EXPORT(answered) void answered(__u32 ring, __u32 ns)
+/* Times in nanoseconds. */
+EXPORT(answered) void answered(__u32 ring, double given, double now)
 {
 	rings[ring].answered++;
-	balance_served(&rings[ring], ns);
+	balance_answered(&rings[ring], (__u64)given, (__u64)now);
 }
 
 EXPORT(set_state) void set_state(__u32 ring, __u32 state) { rings[ring].state = state; }

@@ -153,14 +153,17 @@ export class InodeTable {
    * Reserves a table's memory.
    * @param capacity most inodes that it can hold, rounded up to a power of two
    * @param named whether to keep names
+   * @param allocate gives zeroed memory, of which only a small part may ever be used
    */
-  static reserve(capacity: number, maxOpen: number, named: boolean): InodeTableMemory {
+  static reserve(
+    capacity: number, maxOpen: number, named: boolean, allocate = (bytes: number) => new SharedArrayBuffer(bytes),
+  ): InodeTableMemory {
     const perShard = 2 ** Math.ceil(Math.log2(Math.max(capacity, SHARDS * MIN_BUCKETS) / SHARDS))
     const total = perShard * SHARDS
     const words = InodeTable.fixedWords() + total + total * ENTRY_WORDS
     const memory: InodeTableMemory = {
-      words: new SharedArrayBuffer(words * 4),
-      names: named ? new SharedArrayBuffer(total * NAME_BYTES) : null,
+      words: allocate(words * 4),
+      names: named ? allocate(total * NAME_BYTES) : null,
       capacity: total,
       maxOpen,
     }

@@ -135,11 +135,19 @@ export function prepareStackFS(options: StackFSOptions): StackFSShared {
     byHandle,
     asCaller: hasCapability(CAP_SETUID) && hasCapability(CAP_SETGID),
     knownMounts: tree >= 0 ? null : mountIds(),
-    table: InodeTable.reserve(options.maxInodes ?? 4 * 1024 * 1024, maxCached, !byHandle),
-    openFiles: new SharedArrayBuffer(openFiles * OPEN_FILE_WORDS * 4),
+    table: InodeTable.reserve(options.maxInodes ?? 4 * 1024 * 1024, maxCached, !byHandle, sharedMemory),
+    openFiles: sharedMemory(openFiles * OPEN_FILE_WORDS * 4),
   }
   new InodeTable(shared.table, 0).deviceIndex(shared.rootDevice.major, shared.rootDevice.minor, () => rootForHandles)
   return shared
+}
+
+/** Zeroed memory for all workers, much of which will never be touched. */
+function sharedMemory(bytes: number): SharedArrayBuffer {
+  const memory = new SharedArrayBuffer(bytes)
+  // Without it all works as well, as long as fork(2) is allowed to the process.
+  native.uncountInside(new Block(memory), 0, bytes)
+  return memory
 }
 
 function canOpenByHandle(root: number, rootForHandles: number): boolean {
