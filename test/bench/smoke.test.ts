@@ -3,8 +3,9 @@
  * `efuse bench` from end to end, with small data: the machinery, not speeds. A report appears and is what was recorded; a
  * run that was interrupted goes on where it was; wrong data, and there is no report.
  */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -112,6 +113,15 @@ t.test('another machine or other settings are another record', async (t) => {
   const { status, stderr } = await bench(out, SMALL.map((word) => (word === '0.03' ? '0.04' : word)))
   t.equal(status, 1)
   t.match(stderr, /begun with other settings/)
+})
+
+t.test('one at a time', async (t) => {
+  const held = [join(tmpdir(), 'efuse-bench.lock'), process.execPath, join(ROOT, 'efuse.js')]
+  const out = join(folder, 'second')
+  const { status, stderr } = spawnSync('flock', [...held, 'bench', '--where', 'native', '--out', out], { encoding: 'utf8' })
+  t.equal(status, 1)
+  t.match(stderr, /another efuse bench is running/)
+  t.notOk(existsSync(out), 'leaves nothing')
 })
 
 t.test('wrong usage', async (t) => {
