@@ -41,6 +41,7 @@ const forTests = {
   setpriv: 'util-linux',
   mount: 'mount',
   ps: 'procps',
+  flock: 'util-linux',
   // Watched, watched in, and parsed by: the monitor's tests.
   bindfs: 'bindfs',
   tmux: 'tmux',
@@ -54,7 +55,6 @@ const forLab = {
   mke2fs: 'e2fsprogs',
   xz: 'xz-utils',
   unshare: 'util-linux',
-  flock: 'util-linux',
   // mmdebstrap's own, where it is as good as optional.
   '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
 }

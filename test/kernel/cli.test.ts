@@ -6,4 +6,4 @@ import { testInGuest } from './lab.js'
 // Each guest has its own limit.
 t.setTimeout(0)
 
-await testInGuest(t, { 'efuse bpf': 'node dist/test/kernel/guest/bpf-command.js' }, { seconds: 1500, cpus: 2 })
+await testInGuest(t, { 'efuse bpf': 'node dist/test/kernel/guest/bpf-command.js' }, { seconds: 2400, cpus: 2 })

@@ -13,4 +13,4 @@ await testInGuest(t, {
   answers: `${program} --part answers`,
   coherence: `${program} --part coherence --operations ${full ? 200_000 : 1000}`,
   ...full ? { bounds: `${program} --part bounds --operations 100000 --files 1000000` } : {},
-}, { seconds: full ? 14_400 : 900, cpus: 4 })
+}, { seconds: full ? 14_400 : 2400, cpus: 4 })

@@ -7,4 +7,4 @@ import { examples, share, testInGuest } from './lab.js'
 t.setTimeout(0)
 
 await testInGuest(t, { 'programs of libfuse': `node dist/test/kernel/guest/programs.js --share ${share}` },
-  { seconds: 1500, cpus: 2, options: ['--file', `${examples()}:/examples`] })
+  { seconds: 2400, cpus: 2, options: ['--file', `${examples()}:/examples`] })

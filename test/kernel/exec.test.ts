@@ -7,4 +7,4 @@ import { examples, testInGuest } from './lab.js'
 t.setTimeout(0)
 
 await testInGuest(t, { 'efuse exec': 'node dist/test/kernel/guest/exec.js' },
-  { seconds: 1500, cpus: 2, options: ['--file', `${examples()}:/examples`] })
+  { seconds: 2400, cpus: 2, options: ['--file', `${examples()}:/examples`] })

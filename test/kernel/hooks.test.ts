@@ -13,4 +13,4 @@ await testInGuest(t, {
   hooks: 'node dist/test/kernel/guest/hooks.js',
   io: 'node dist/test/kernel/guest/hooks-io.js',
   safety: 'node dist/test/kernel/guest/hooks-safety.js',
-}, { seconds: 1500, cpus: 2 })
+}, { seconds: 2400, cpus: 2 })

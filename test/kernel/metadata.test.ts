@@ -29,12 +29,12 @@ if (share === 'full') {
     command: `${program} --part coherence --only '${mode}' --operations ${PIECE} --piece ${round}`,
     sources: ['test/kernel/guest/metadata.ts', 'test/kernel/guest/metadata-check.c'],
   }))).flat()
-  await testInGuest(t, { answers: `${program} --part answers` }, { seconds: 1500, cpus: 4 })
+  await testInGuest(t, { answers: `${program} --part answers` }, { seconds: 2400, cpus: 4 })
   await runRemembered(t, pieces, ['src', 'kernel', 'bpf/efuse.h', 'bpf/metadata.h', 'bpf/metadata.bpf.c'],
     ({ title, command }) => testInGuest(t, { [title]: command }, { seconds: 3600, cpus: 4 }))
 } else {
   await testInGuest(t, {
     answers: `${program} --part answers`,
     coherence: `${program} --part coherence --operations 1000`,
-  }, { seconds: 1500, cpus: 4 })
+  }, { seconds: 2400, cpus: 4 })
 }

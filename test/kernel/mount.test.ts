@@ -11,7 +11,7 @@
  * and ordinary users' mounts, which are made by fusermount3 and so never of type efuse.
  */
 import t from 'tap'
-import { chroot, kernel, share, testInGuest } from './lab.js'
+import { compileSuites, share, testInGuest } from './lab.js'
 import { runRemembered } from './records.js'
 
 // Each guest has its own limit.
@@ -82,20 +82,9 @@ async function runEverything(): Promise<void> {
   await runRemembered(t, runs, COMMON, ({ title, command }) => testInGuest(t, { [title]: command }, { seconds: 7200 }))
 }
 
-/** Done in the lab's root, where compilers are not emulated; they get to the guest as part of dist. */
-async function compilePrograms(): Promise<void> {
-  const folder = 'dist/test/kernel/guest/programs'
-  const { status, stderr } = await chroot('bash', '-ec', `mkdir -p ${folder}
-    compile() { cc -std=gnu17 -O1 -Wall -Wextra -Werror -o "${folder}/$@"; }
-    compile attach test/kernel/guest/attach.c
-    compile fsx test/suites/fsx/fsx.c
-    compile posix test/suites/posix/*.c`)
-  if (status !== 0) throw new Error(stderr)
-}
-
-await compilePrograms()
+await compileSuites()
 if (share === 'full') await runEverything()
 else {
   const programs = some.map(([mode, name, { command }]) => [`${name}, ${mode}`, MODES[mode](command)])
-  await testInGuest(t, Object.fromEntries(programs), { seconds: kernel === 'debug' ? 7200 : 1500 })
+  await testInGuest(t, Object.fromEntries(programs), { seconds: 2400 })
 }

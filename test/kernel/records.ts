@@ -36,8 +36,8 @@ function hash(...parts: string[]): string {
  * @param common what decides whether any of them passes: files and folders
  * @param perform runs one; says whether it passed
  */
-export async function runRemembered(
-  t: Test, runs: readonly Run[], common: readonly string[], perform: (run: Run) => Promise<boolean>,
+export async function runRemembered<R extends Run>(
+  t: Test, runs: readonly R[], common: readonly string[], perform: (run: R) => Promise<boolean>,
 ): Promise<void> {
   const { stdout: version } = await chroot('cat', '/etc/efuse-lab-kernel')
   const all = hash(kernel, version, process.version, ...common.flatMap(contents))

@@ -74,7 +74,9 @@ t.test('rates, percentiles and shares are made of two samples', async (t) => {
       workers: [{ index: 0, cpu: 1, serves: 'queues', requests, errors: 0, forgotten: 0, forgetBacklog: 0, pending: 1 }],
       balance: {
         policy: 'adaptive', maxBackground: 64, verdicts: { stayed: requests, spread: 0, spilled: 0, followed: 0, none: 0 },
-        rings: [{ given: requests, guests: requests / 10, depth: 3, most: 9, serviceNs: 5000, state: 'busy', online: true, node: 0 }],
+        rings: [{
+          given: requests, guests: requests / 10, depth: 3, most: 9, serviceNs: 5000, waitNs: 700, state: 'busy', online: true, node: 0,
+        }],
       },
     },
     kernel: {
@@ -91,7 +93,7 @@ t.test('rates, percentiles and shares are made of two samples', async (t) => {
     cpus: [{ cpu: 1, requests: 500, mean: 1000 }],
     workers: [{ index: 0, cpu: 1, requests: 500, pending: 1 }],
     makers: [{ process: 7, command: 'cat', requests: 500, bytes: 4000, mean: 1000 }],
-    policy: 'adaptive', chosen: [{ ring: 0, requests: 500, guests: 50, depth: 3, service: 5000, state: 'busy' }],
+    policy: 'adaptive', chosen: [{ ring: 0, requests: 500, guests: 50, depth: 3, wait: 700, service: 5000, state: 'busy' }],
   })
   t.ok(view.total.p50! >= 896 && view.total.p50! <= 1024)
   t.equal(viewOf(sample(1000, 500), null).total.requests, 0, 'one sample has no rates')

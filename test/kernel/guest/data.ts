@@ -3,13 +3,13 @@
  * In the guest: mounts whose data the kernel reads and writes. What uses them runs in processes of its own; the servers
  * are this process's.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import t, { type Test } from 'tap'
 import { DATA_POLICIES, type DataCache, type DataCounts, type DataOptions } from '../../../src/bpf/data-cache.js'
 import { mount, StackFS, type InProcessOptions, type Mount } from '../../../src/index.js'
-import { moduleFree, sh } from './hooks-support.js'
+import { enough, moduleFree, sh, until } from './hooks-support.js'
 
 t.setTimeout(0)
 
@@ -186,8 +186,9 @@ await test('answers', 'files that the kernel caches: what it has not', async (t)
     await sh('cd $1; head -c 300001 /dev/urandom > file; cp file ../copy', f.source)
     const cold = await during(f, () => works(t, `cmp ${f.at}/file ${f.source}/file`, 'cold'))
     t.ok(cold.direct + cold.cached > 0, `${cold.direct} direct reads, ${cold.cached} from the cache`)
-    const holder = sh(`exec 3< ${f.at}/file; sleep 5; cmp ${f.at}/file ${f.at}/../copy`)
-    await sleep(1000)
+    const [open, written] = [`${f.source}.open`, `${f.source}.written`]
+    const holder = sh('exec 3< $1/file; touch $2; until [ -e $3 ]; do sleep 0.1; done; cmp $1/file $1/../copy', f.at, open, written)
+    t.ok(await until(() => existsSync(open)))
     await works(t, `cat ${f.at}/file > /dev/null`, 'read again')
     const writes = requests(f, 'FUSE_WRITE')
     await works(t, `cd ${f.at}; printf XY | dd of=file bs=1 seek=5000 conv=notrunc status=none; echo more >> file
@@ -195,6 +196,7 @@ await test('answers', 'files that the kernel caches: what it has not', async (t)
       cmp file ../copy; cmp ../source/file ../copy; echo 3 > /proc/sys/vm/drop_caches; cmp file ../copy
       dd if=file iflag=direct bs=4096 status=none | cmp - ../copy; truncate -s 100000 file; truncate -s 100000 ../copy; cmp file ../copy`,
     'written')
+    await sh('touch $1', written)
     t.ok((await holder).ok, 'a file that was open all the time')
     t.equal(requests(f, 'FUSE_READ'), served, 'no read reached the server')
     t.equal(requests(f, 'FUSE_WRITE'), writes, 'no write did')
@@ -271,11 +273,11 @@ await test('coherence', 'attached and detached all the time', async (t) => {
   const { Hooks } = await import('../../../src/mount/hooks.js')
   const { DataCache } = await import('../../../src/bpf/data-cache.js')
   const hooks = Hooks.of((f.mounted as unknown as { attachment: { fd: number } }).attachment.fd)
-  const checked = sh(`/tmp/data-check ${f.at} ${f.source} 4 ${OPERATIONS} 77`)
-  let going = true
-  void checked.then(() => { going = false })
   let rounds = 0
   let answered = 0
+  const checked = enough(() => rounds > 3, `mkdir ${f.source}/run$1; /tmp/data-check ${f.at}/run$1 ${f.source}/run$1 4 ${OPERATIONS} 77`)
+  let going = true
+  void checked.then(() => { going = false })
   // Loading takes seconds in a guest, in which this process serves nobody.
   while (going && rounds < Math.max(8, OPERATIONS / 100)) {
     const data = await DataCache.load({
@@ -288,7 +290,7 @@ await test('coherence', 'attached and detached all the time', async (t) => {
   }
   const { ok, output, errors } = await checked
   t.ok(ok, output + errors)
-  t.ok(rounds > 3 && answered > 0, `${rounds} times, ${answered} reads answered`)
+  t.ok(answered > 0, `${rounds} times, ${answered} reads answered`)
   hooks.close()
 })
 
@@ -369,4 +371,4 @@ for start in range(0, ${FILES}, 1000):
   t.comment(JSON.stringify([before, after, f.data.counts()]))
 })
 
-t.ok(await moduleFree(), 'nothing holds the module')
+await t.test('nothing holds the module', async (t) => void t.ok(await moduleFree()))

@@ -94,13 +94,15 @@ await t.test('a program in the background is waited for', async (t) => {
 
 await t.test('stat tells what the kernel saw', async (t) => {
   const { child, mountpoint } = await started(t, ['--accel', 'off'], [HELLO, '-f', '{}'])
-  const load = run('sh', ['-c', `for i in $(seq 1 60); do cat ${mountpoint}/hello; sleep 0.1; done`])
+  const enough = `${mountpoint}.enough`
+  const load = run('sh', ['-c', `until [ -e ${enough} ]; do cat ${mountpoint}/hello; sleep 0.1; done`])
   const report = JSON.parse((await efuse('stat', mountpoint, '--json', '--seconds', '3')).stdout)
   t.match(report, {
     mountpoint, type: 'efuse', observer: 'kernel', program: [HELLO, '-f', '/dev/fd/3'], pid: Number, accel: 'off',
     accelerators: { metadata: { state: 'off', why: 'not asked for' } }, operations: { FUSE_OPEN: { errors: 0 } },
   })
   t.ok(report.operations.FUSE_OPEN.count > 0)
+  writeFileSync(enough, '')
   await load
   t.match((await efuse('stat', mountpoint)).stdout, new RegExp(`${HELLO} -f`))
   t.match(await efuse('umount', mountpoint, '--force'), { status: 0 })

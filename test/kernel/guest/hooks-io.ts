@@ -169,4 +169,4 @@ function switches(pid: number): Map<number, { cpu: number; count: number }> {
   return threads
 }
 
-t.ok(await moduleFree(), 'nothing holds the module')
+await t.test('nothing holds the module', async (t) => void t.ok(await moduleFree()))

@@ -232,4 +232,4 @@ await t.test('a connection ends', async (t) => {
   t.doesNotThrow(() => attached.close(), 'who is attached can detach')
 })
 
-t.ok(await moduleFree(), 'nothing holds the module')
+await t.test('nothing holds the module', async (t) => void t.ok(await moduleFree()))

@@ -15,8 +15,9 @@ import { MemFS, mount, type FileSystem, type Mount } from '../../../src/index.js
 import type { InProcessOptions } from '../../../src/mount/mount.js'
 import * as native from '../../../src/native.js'
 import {
-  EFUSE_INFO_BYTES, EFUSE_IOC_BIND, EFUSE_IOC_CONTROL, EFUSE_IOC_INFO, EFUSE_IOC_TOKEN,
+  EFUSE_INFO_BYTES, EFUSE_IOC_BIND, EFUSE_IOC_CONTROL, EFUSE_IOC_INFO, EFUSE_IOC_TOKEN, EFUSE_NAME_LEN,
 } from '../../../src/protocol/efuse-module.js'
+import { until } from './wait.js'
 
 export const OBJECTS = fileURLToPath(new URL('../../../bpf/test', import.meta.url))
 
@@ -35,11 +36,19 @@ export interface Result {
 /** A shell command of another process, with words as $1 and so on. */
 export async function sh(command: string, ...words: string[]): Promise<Result> {
   try {
-    const { stdout } = await run('sh', ['-c', command, 'sh', ...words], { encoding: 'latin1', maxBuffer: 1 << 26 })
+    const { stdout } = await run('bash', ['-c', command, 'bash', ...words], { encoding: 'latin1', maxBuffer: 1 << 26 })
     return { ok: true, output: stdout, errors: '' }
   } catch (error) {
     const { stdout = '', stderr = '', message } = error as Error & { stdout?: string; stderr?: string }
     return { ok: false, output: stdout, errors: stderr || message }
+  }
+}
+
+/** Runs a command, its number as $1, once, and again until it was enough, or it fails. @returns the last one's result */
+export async function enough(condition: () => boolean, command: string): Promise<Result> {
+  for (let number = 1;; number++) {
+    const result = await sh(command, String(number))
+    if (!result.ok || condition()) return result
   }
 }
 
@@ -89,8 +98,10 @@ export function holders(control: number): string[] {
   const block = native.allocate(EFUSE_INFO_BYTES)
   throwing(native.ioctl(control, EFUSE_IOC_INFO, block, 0, EFUSE_INFO_BYTES), 'no information')
   const bytes = Buffer.from(block.buffer, 0, EFUSE_INFO_BYTES)
-  return Array.from({ length: bytes.readUInt32LE(4) }, (_, hook) =>
-    bytes.toString('latin1', 8 + hook * 16, 24 + hook * 16).replace(/\0.*/s, ''))
+  return Array.from({ length: bytes.readUInt32LE(4) }, (_, hook) => {
+    const start = 8 + hook * EFUSE_NAME_LEN
+    return bytes.toString('latin1', start, start + EFUSE_NAME_LEN).replace(/\0.*/s, '')
+  })
 }
 
 export const objectPath = (name: string): string => join(OBJECTS, `${name}.bpf.o`)
@@ -142,14 +153,6 @@ export async function fixture(t: Test, { fileSystem = new MemFS(), options = {} 
   }
 }
 
-/** Waits until something is so. @returns whether it came to be */
-export async function until(what: () => boolean | Promise<boolean>, seconds = 20): Promise<boolean> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(50)) {
-    if (await what()) return true
-  }
-  return false
-}
-
 /** Waits until the server has had all that was sent without anybody waiting for it. */
 export async function quiet(f: Fixture): Promise<void> {
   let last = ''
@@ -165,11 +168,12 @@ export async function moduleFree(): Promise<boolean> {
   return until(() => {
     try {
       return readFileSync('/sys/module/efuse/refcnt', 'utf8') === '0\n'
-    } catch {
-      // It is gone: somebody may have removed it just now.
-      return true
+    } catch (error) {
+      // Somebody may have removed it just now.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
+      throw error
     }
   })
 }
 
-export { HOOKS, sleep }
+export { HOOKS, sleep, until }

@@ -3,15 +3,15 @@
  * In the guest: mounts whose metadata the kernel answers. What uses them runs in processes of its own; the servers are
  * this process's.
  */
-import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs, promisify } from 'node:util'
+import { parseArgs } from 'node:util'
 import t, { type Test } from 'tap'
 import { metadataMemory, type MetadataOptions } from '../../../src/bpf/metadata-cache.js'
 import { MemFS, mount, StackFS, type FileSystem, type InProcessOptions, type Mount } from '../../../src/index.js'
 import { efuse, place } from '../../mount/support.js'
 import type { EntryReply, LookupRequest } from '../../../src/index.js'
+import { enough, sh } from './hooks-support.js'
 
 t.setTimeout(0)
 
@@ -29,24 +29,6 @@ async function test(part: string, name: string, body: (t: Test) => Promise<void>
   if (part === values.part && ONLY.test(name)) await t.test(name, body)
 }
 
-const run = promisify(execFile)
-
-interface Result {
-  ok: boolean
-  output: string
-}
-
-/** A shell command of another process. */
-async function sh(command: string): Promise<Result> {
-  try {
-    const { stdout } = await run('bash', ['-c', command], { encoding: 'latin1', maxBuffer: 1 << 26 })
-    return { ok: true, output: stdout }
-  } catch (error) {
-    const { stdout = '', stderr = '', message } = error as Error & { stdout?: string; stderr?: string }
-    return { ok: false, output: stdout + (stderr || message) }
-  }
-}
-
 interface Fixture {
   mounted: Mount
   /** The mountpoint. */
@@ -61,7 +43,7 @@ const ONE_SECOND: InProcessOptions = { entryTimeout: 1, attrTimeout: 1, negative
 
 for (const program of ['check', 'changes']) {
   const made = await sh(`gcc -O1 -o /tmp/metadata-${program} test/kernel/guest/metadata-${program}.c`)
-  if (!made.ok) t.bailout(made.output)
+  if (!made.ok) t.bailout(made.errors)
 }
 
 async function fixture(
@@ -106,8 +88,8 @@ await test('answers', 'what was asked once is answered in the kernel', async (t)
     const before = operations.map((name) => requests(f, name))
     const [answered] = operations
     const hitsBefore = hits(f, answered)
-    const { ok, output } = await sh(command)
-    t.ok(ok, `${what}: ${output.trim()}`)
+    const { ok, errors } = await sh(command)
+    t.ok(ok, `${what}: ${errors}`)
     t.strictSame(operations.map((name) => requests(f, name)), before, `${what}: the server is not asked`)
     // The kernel keeps links' targets in its page cache, too.
     if (answered !== 'FUSE_READLINK') t.ok(hits(f, answered) > hitsBefore, `${what}: and that is counted`)
@@ -121,8 +103,8 @@ await test('answers', 'every change shows at once, and nothing else changes', as
     ['passthrough', {}, {}],
   ] as const) {
     const f = await fixture(t, EXCLUSIVE, options, (source) => new StackFS({ source, ...stack }))
-    const { ok, output } = await sh(`/tmp/metadata-changes ${f.at} ${f.source} ${'attrTimeout' in options ? '' : 'uncached'}`)
-    t.ok(ok, `${what}: ${output}`)
+    const { ok, output, errors } = await sh(`/tmp/metadata-changes ${f.at} ${f.source} ${'attrTimeout' in options ? '' : 'uncached'}`)
+    t.ok(ok, `${what}: ${output}${errors}`)
     t.ok(hits(f, 'FUSE_LOOKUP') > 100, `${what}: ${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
   }
 })
@@ -261,8 +243,9 @@ await test('answers', 'the command line: watched, and what stat and metrics tell
 })
 
 async function coherent(t: Test, f: Fixture, what: string, { behind = 0, bound = 0, operations = OPERATIONS } = {}): Promise<void> {
-  const { ok, output } = await sh(`/tmp/metadata-check ${f.at} ${f.source} 6 ${operations} ${Date.now() % 100000} ${behind} ${bound}`)
-  t.ok(ok, `${what}: ${output}`)
+  const seed = Date.now() % 100000
+  const { ok, output, errors } = await sh(`/tmp/metadata-check ${f.at} ${f.source} 6 ${operations} ${seed} ${behind} ${bound}`)
+  t.ok(ok, `${what}: ${output}${errors}`)
   t.comment(output.trim().split('\n').at(-1)!, JSON.stringify(f.mounted.metadata?.counts() ?? {}))
 }
 
@@ -322,12 +305,12 @@ await test('coherence', 'watched: how long it takes', async (t) => {
   writeFileSync(`${f.source}/file`, '')
   // What this process does is not told: it is the server's.
   const times = OPERATIONS < 20_000 ? 15 : 51
-  const { ok, output } = await sh(`for size in $(seq ${times}); do
+  const { ok, output, errors } = await sh(`for size in $(seq ${times}); do
       stat -c %s ${f.at}/file > /dev/null; printf x >> ${f.source}/file; begin=$EPOCHREALTIME; tries=0
       while [ $(stat -c %s ${f.at}/file) != $size ] && [ $((tries += 1)) -lt 500 ]; do :; done
       end=$EPOCHREALTIME; echo $((\${end/./} - \${begin/./})) $tries
     done`)
-  t.ok(ok, output)
+  t.ok(ok, output + errors)
   const waited = output.trim().split('\n').map((line) => line.split(' ').map(Number))
   const delays = waited.map(([microseconds]) => microseconds / 1000).sort((a, b) => a - b)
   t.comment(`seen after ${delays[times >> 1]} ms, half of ${delays.length}; at most ${delays.at(-1)} ms; a look takes a part of that`)
@@ -349,11 +332,13 @@ await test('coherence', 'attached and detached all the time', async (t) => {
   const { MetadataCache } = await import('../../../src/bpf/metadata-cache.js')
   const hooks = Hooks.of((mounted as unknown as { attachment: { fd: number } }).attachment.fd)
   // Loading takes seconds in a guest: a tenth of the operations takes longer than all of them without it.
-  const checked = sh(`/tmp/metadata-check ${at} ${source} 4 ${Math.ceil(OPERATIONS / 10)} ${Date.now() % 100000} 0 0`)
-  let going = true
-  void checked.then(() => { going = false })
+  const check = `cd ${folder}; mkdir source/run$1
+    /tmp/metadata-check mount/run$1 source/run$1 4 ${Math.ceil(OPERATIONS / 10)} ${Date.now() % 100000} 0 0`
   let rounds = 0
   let answered = 0
+  const checked = enough(() => rounds > 5, check)
+  let going = true
+  void checked.then(() => { going = false })
   while (going) {
     const cache = await MetadataCache.load({
       token: () => hooks.token(), control: hooks.control, options: NO_TIMEOUTS, agreement: null, server: 'stackfs', uring: false,
@@ -364,10 +349,10 @@ await test('coherence', 'attached and detached all the time', async (t) => {
     cache.close()
     rounds++
   }
-  const { ok, output } = await checked
-  t.ok(ok, output)
+  const { ok, output, errors } = await checked
+  t.ok(ok, output + errors)
   t.comment(`${rounds} times, ${answered} answers`)
-  t.ok(rounds > 5 && answered > 0, `${rounds} times, ${answered} answers`)
+  t.ok(answered > 0, `${rounds} times, ${answered} answers`)
   hooks.close()
 })
 
