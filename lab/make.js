@@ -14,6 +14,7 @@ import { progress } from './cache.js'
 import { debugKernel } from './debug-kernel.js'
 import { nodeDisk, releaseKernel, rootDisk } from './image.js'
 import { efuseModule } from './module.js'
+import { qemu } from './qemu.js'
 
 /** @throws {Error} with all that has to be said */
 async function make() {
@@ -21,6 +22,7 @@ async function make() {
   if (process.getuid() !== 0) throw new Error('it takes root: Debian is installed into a folder, with its own users and devices')
   if (!provide('lab') || !provide('bpf')) throw new Error('it needs the programs named above')
   const kernels = [await releaseKernel(), ...process.argv.includes('--debug') ? [await debugKernel()] : []]
+  await qemu()
   await rootDisk()
   await nodeDisk()
   for (const kernel of kernels) await efuseModule(kernel)

@@ -44,14 +44,14 @@ rm -rf "$1"/var/lib/apt/lists/*
 const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*', '/usr/share/info/*']
 
 /** Lines of a sources.list: the suites, by the machine's own mirror and keys. */
-function sources() {
+export function sources() {
   const { uri, signedBy } = machineSource()
   const options = signedBy?.startsWith('/') ? `[signed-by=${signedBy}] ` : ''
   return SUITES.map((suite) => `deb ${options}${uri} ${suite} main\n`).join('')
 }
 
 /** The machine's own settings of apt that downloads depend on: proxies above all. */
-function downloadOptions() {
+export function downloadOptions() {
   return execFileSync('apt-config', ['dump'], { encoding: 'utf8' }).split('\n')
     .filter((line) => /^Acquire::https?::(Proxy|CAInfo|Verify)/i.test(line))
     .map((line) => line.replace(/;$/, ''))

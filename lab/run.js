@@ -12,6 +12,7 @@ import { boot, bootInteractively } from './guest.js'
 import { jobArchive, nodeDisk, releaseKernel, rootDisk } from './image.js'
 import { initramfs } from './initramfs.js'
 import { efuseModule } from './module.js'
+import { qemu } from './qemu.js'
 
 const help = `lab/run [OPTIONS] SCRIPT [ARGUMENT...]     runs SCRIPT in a guest, in /efuse (this repository)
 lab/run [OPTIONS] -c COMMAND               runs a shell command
@@ -157,7 +158,7 @@ async function runGuest(values) {
       'start.sh': fileURLToPath(new URL('guest/start.sh', import.meta.url)),
       ...kernel.modules,
     }))
-    Object.assign(settings, { kernel: kernel.image, initramfs: memoryDisk, disks: [...disks, archive] })
+    Object.assign(settings, { qemu: await qemu(), kernel: kernel.image, initramfs: memoryDisk, disks: [...disks, archive] })
     if (shell) return await bootInteractively(settings)
     const unpacked = wanted.length > 0 ? join(folder, 'files') : null
     const start = () => boot({ ...settings, collect: unpacked, output: process.stdout, errors: process.stderr })

@@ -51,7 +51,6 @@ const forTests = {
 /** To make and run the lab's guests. */
 const forLab = {
   mmdebstrap: 'mmdebstrap',
-  'qemu-system-x86_64': 'qemu-system-x86',
   mke2fs: 'e2fsprogs',
   xz: 'xz-utils',
   unshare: 'util-linux',
