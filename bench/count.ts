@@ -5,8 +5,8 @@
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { provideTracefs, TRACING } from './tracefs.js'
 
-const TRACING = '/sys/kernel/tracing'
 const FUSE_READ = 15
 const KEYS = 'hist:keys=connection,opcode'
 
@@ -23,13 +23,7 @@ export async function countRequests(
   connection: number, type: 'fuse' | 'efuse', run: (before: string[]) => Promise<void>,
 ): Promise<Requests | null> {
   const event = `${TRACING}/events/${type}/${type}_request_send`
-  if (!existsSync(`${TRACING}/events`)) {
-    try {
-      execFileSync('mount', ['-t', 'tracefs', 'none', TRACING], { stdio: 'ignore' })
-    } catch {
-      return null
-    }
-  }
+  if (!provideTracefs()) return null
   if (existsSync(`${event}/hist`)) return byHistogram(event, connection, run)
   return existsSync(event) ? byPerf(`${type}:${type}_request_send`, connection, run) : null
 }

@@ -2,7 +2,12 @@
 /** What the tests of BPF have in common: their objects, and whether this machine lets them load. */
 import { readFileSync, readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { isMainThread } from 'node:worker_threads'
+import { provideTracefs } from '../../bench/tracefs.js'
 import { constants, effectiveCapabilities, result } from '../../src/native.js'
+
+// libbpf looks for plain tracepoints' numbers there.
+if (isMainThread) provideTracefs()
 
 /** Number of getppid(2), which `process.ppid` calls each time, on this thread, and nothing else here does. */
 export const GETPPID = process.arch === 'arm64' ? 173 : 110
