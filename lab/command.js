@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-/** Commands that the lab runs on the host, to their end. */
+/** Commands that the lab runs on the host, to their end, and what they depend on. */
 import { spawn } from 'node:child_process'
+import { readFileSync, readdirSync } from 'node:fs'
+import { join, relative } from 'node:path'
 
 /**
  * Runs a command and returns what it printed.
@@ -35,4 +37,13 @@ export function run(command, args, { cwd, env, input, line } = {}) {
     child.stdin.on('error', () => {}) // It may end without reading.
     child.stdin.end(input)
   })
+}
+
+/** Names and contents of all files below a folder, in order. */
+export function contents(folder) {
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort()
+    .flatMap((path) => [relative(folder, path), readFileSync(path, 'utf8')])
 }

@@ -1,19 +1,19 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: MIT
 /**
- * `npm run lab`: makes all that a guest is made of, as far as it is not there: the root, its disk, Node's disk, efuse.ko,
- * and the eBPF objects, which go to dist/bpf. lab/run makes what it lacks of the others by itself; this says beforehand
- * that it can.
+ * `npm run lab`: makes all that a guest is made of, as far as it is not there: QEMU, the root, its disk, Node's disk, efuse.ko,
+ * the eBPF objects; and libbpf as WebAssembly, which goes to dist/bpf. lab/run makes what it lacks of the others by itself;
+ * this says beforehand that it can.
  *
  *   node lab/make.js [--debug]     with the debug kernel, too
  */
-import { buildObjects } from '../scripts/build-bpf.js'
 import { buildLibbpf } from '../scripts/build-libbpf.js'
 import { provide } from '../scripts/requirements.js'
 import { progress } from './cache.js'
 import { debugKernel } from './debug-kernel.js'
 import { nodeDisk, releaseKernel, rootDisk } from './image.js'
 import { efuseModule } from './module.js'
+import { objects } from './objects.js'
 import { qemu } from './qemu.js'
 
 /** @throws {Error} with all that has to be said */
@@ -26,9 +26,9 @@ async function make() {
   await rootDisk()
   await nodeDisk()
   for (const kernel of kernels) await efuseModule(kernel)
-  progress('building libbpf and the eBPF objects')
+  await objects()
+  progress('building libbpf')
   buildLibbpf()
-  buildObjects()
   progress(`ready for ${kernels.map(({ version }) => version).join(' and ')}, after ${Math.round((Date.now() - started) / 1000)} s`)
 }
 

@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: MIT
 /** efuse.ko, built in the lab's root for one of its kernels. */
-import { readFileSync, readdirSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { dirname, join } from 'node:path'
 import { cached, progress } from './cache.js'
 import { inRoot } from './chroot.js'
-import { run } from './command.js'
+import { contents, run } from './command.js'
 import { repository } from './image.js'
 import { root } from './root.js'
-
-/** Names and contents of all files below a folder, in order. */
-function contents(folder) {
-  return readdirSync(folder, { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-    .sort()
-    .flatMap((path) => [relative(folder, path), readFileSync(path, 'utf8')])
-}
 
 /**
  * Builds the module, or finds it in the cache.

@@ -12,6 +12,7 @@ import { boot, bootInteractively } from './guest.js'
 import { jobArchive, nodeDisk, releaseKernel, rootDisk } from './image.js'
 import { initramfs } from './initramfs.js'
 import { efuseModule } from './module.js'
+import { objects } from './objects.js'
 import { qemu } from './qemu.js'
 
 const help = `lab/run [OPTIONS] SCRIPT [ARGUMENT...]     runs SCRIPT in a guest, in /efuse (this repository)
@@ -136,6 +137,7 @@ async function runGuest(values) {
   const kernel = values.kernel === 'debug' ? await debugKernel() : await releaseKernel()
   if (!values['without-module']) {
     files.push([await efuseModule(kernel), `/lib/modules/${kernel.version}/updates/efuse.ko`])
+    files.push([await objects(), '/efuse/dist/bpf'])
   }
   const folder = mkdtempSync('/var/tmp/efuse-lab-run-')
   const clean = () => rmSync(folder, { recursive: true, force: true })

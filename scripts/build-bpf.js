@@ -8,6 +8,7 @@
  * compiled for the host, as WebAssembly, for tests and simulators (bpf/test/models/).
  *
  *   node scripts/build-bpf.js [--force]
+ *   node scripts/build-bpf.js --objects FOLDER     the objects alone, there
  */
 import { createHash } from 'node:crypto'
 import {
@@ -16,12 +17,13 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { buildLibbpf, libbpfSource, packageVersion, run, stageHeaders } from './build-libbpf.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const sources = join(root, 'bpf')
-const output = join(root, 'dist/bpf')
-const CLANG = 'clang-16'
+const dist = join(root, 'dist/bpf')
+const CLANG = 'clang-19'
 const FLAGS = ['--target=bpf', '-mcpu=v3', '-O2', '-g', '-ffreestanding', '-ferror-limit=3',
   '-Wall', '-Wextra', '-Werror', '-Wno-unused-parameter', '-Wno-sign-compare', '-Wno-missing-declarations']
 /** By Node's names of architectures: what bpf_tracing.h and the kernel's headers call them. */
@@ -42,7 +44,7 @@ function fingerprint(name, tools) {
   return hash.digest('hex')
 }
 
-function compile(name, folder) {
+function compile(name, folder, output) {
   const target = join(output, name.replace(/\.c$/, '.o'))
   mkdirSync(dirname(target), { recursive: true })
   // Relative names, as they are in the object.
@@ -51,23 +53,23 @@ function compile(name, folder) {
   const architecture = `-D__TARGET_ARCH_${ARCHITECTURES[process.arch] ?? process.arch}`
   run(CLANG, [...FLAGS, architecture, ...include, '-c', `bpf/${name}`, '-o', object], { cwd: folder })
   // BTF stays; of DWARF nobody has any use.
-  run('llvm-strip-16', ['-g', object])
+  run('llvm-strip-19', ['-g', object])
   writeFileSync(`${target}.new`, readFileSync(object))
   renameSync(`${target}.new`, target)
 }
 
 /** A plain header, made callable. */
-function compileModel(name, folder) {
+function compileModel(name, folder, output) {
   const target = join(output, name.replace(/\.c$/, '.wasm'))
   mkdirSync(dirname(target), { recursive: true })
   run(CLANG, ['--target=wasm32', '-mbulk-memory', '-O2', '-ffreestanding', '-nostdlib', '-Wall', '-Wextra', '-Werror',
     '-c', `bpf/${name}`, '-o', 'model.o'], { cwd: folder })
-  run('wasm-ld-16', ['--no-entry', '--strip-all', 'model.o', '-o', 'model.wasm'], { cwd: folder })
+  run('wasm-ld-19', ['--no-entry', '--strip-all', 'model.o', '-o', 'model.wasm'], { cwd: folder })
   writeFileSync(target, readFileSync(join(folder, 'model.wasm')))
 }
 
 /** Builds what is out of date. */
-export function buildObjects({ force = false } = {}) {
+export function buildObjects({ force = false, folder: output = dist } = {}) {
   const { folder: libbpf, version } = libbpfSource()
   const tools = { libbpf: version, clang: packageVersion(CLANG) }
   const stampFile = join(output, 'objects.json')
@@ -87,8 +89,8 @@ export function buildObjects({ force = false } = {}) {
       const made = join(output, name.replace(/\.c$/, model ? '.wasm' : '.o'))
       if (!force && before[name] === stamps[name] && existsSync(made)) continue
       try {
-        if (model) compileModel(name, work)
-        else compile(name, work)
+        if (model) compileModel(name, work, output)
+        else compile(name, work, output)
       } catch (error) {
         failures.push(error.message)
         delete stamps[name]
@@ -105,10 +107,10 @@ export function buildObjects({ force = false } = {}) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const force = process.argv.includes('--force')
+  const { force, objects } = parseArgs({ options: { force: { type: 'boolean' }, objects: { type: 'string' } } }).values
   try {
-    buildLibbpf({ force })
-    buildObjects({ force })
+    if (objects === undefined) buildLibbpf({ force })
+    buildObjects({ force, folder: objects })
   } catch (error) {
     console.error(`efuse: ${error.message}`)
     process.exitCode = 1

@@ -3,7 +3,7 @@
  * Builds libbpf as WebAssembly, when what it is made of has changed: `npm run build:bpf`.
  *
  * The source is Debian's source package, fetched once into the user's cache; compiler, linker and C library are
- * Debian's too (clang-16, lld-16, wasi-libc, binaryen). What results is dist/bpf/libbpf.wasm, and beside it
+ * Debian's too (clang-19, lld-19, wasi-libc, binaryen). What results is dist/bpf/libbpf.wasm, and beside it
  * libbpf.json, which says what it was made from. The same inputs give the same bytes.
  */
 import { execFileSync } from 'node:child_process'
@@ -24,7 +24,7 @@ const output = join(root, 'dist/bpf')
 const SERIES = '1.7.'
 /** Suites that have had it, newest first. */
 const SUITES = ['sid', 'forky']
-const CLANG = 'clang-16'
+const CLANG = 'clang-19'
 const WASI = '/usr/include/wasm32-wasi'
 const LIBRARIES = '/usr/lib/wasm32-wasi'
 const STACK_BYTES = 1 << 20
@@ -102,7 +102,7 @@ function compile(folder, source) {
   }
   const exported = readFileSync(join(own, 'exports.txt'), 'utf8').split('\n').filter((line) => /^\w/.test(line))
   const builtins = run(CLANG, ['--target=wasm32-wasi', '--print-libgcc-file-name']).trim()
-  run('wasm-ld-16', ['--no-entry', '--gc-sections', '--strip-all', '-z', `stack-size=${STACK_BYTES}`, '--stack-first',
+  run('wasm-ld-19', ['--no-entry', '--gc-sections', '--strip-all', '-z', `stack-size=${STACK_BYTES}`, '--stack-first',
     `--max-memory=${MEMORY_BYTES}`,
     ...exported.map((name) => `--export=${name}`), `${LIBRARIES}/crt1-reactor.o`, ...objects, `-L${LIBRARIES}`, '-lc',
     builtins, '-o', 'linked.wasm'], { cwd: folder })
@@ -127,9 +127,9 @@ function inputs(version) {
   return {
     libbpf: version,
     clang: packageVersion(CLANG),
-    lld: packageVersion('lld-16'),
+    lld: packageVersion('lld-19'),
     wasiLibc: packageVersion('wasi-libc'),
-    compilerRt: packageVersion('libclang-rt-16-dev-wasm32'),
+    compilerRt: packageVersion('libclang-rt-19-dev-wasm32'),
     binaryen: packageVersion('binaryen'),
     linuxHeaders: packageVersion('linux-libc-dev'),
     sources: ownSources(),
@@ -141,7 +141,7 @@ function licences(source) {
   const texts = {
     'libbpf (used under the BSD-2-Clause licence)': join(source, 'LICENSE.BSD-2-Clause'),
     'wasi-libc': '/usr/share/doc/wasi-libc/copyright',
-    'compiler-rt': '/usr/share/doc/libclang-rt-16-dev-wasm32/copyright',
+    'compiler-rt': '/usr/share/doc/libclang-rt-19-dev-wasm32/copyright',
   }
   const section = ([name, path]) => `${name}\n${'='.repeat(name.length)}\n\n${readFileSync(path, 'utf8')}`
   return Object.entries(texts).map(section).join('\n')

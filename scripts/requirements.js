@@ -10,12 +10,12 @@ import { delimiter, join } from 'node:path'
 /** Program, or file that is no program → Debian package. */
 const forBpf = {
   // libbpf as WebAssembly and BPF objects; by number, as `clang` is another one.
-  'clang-16': 'clang-16',
-  'wasm-ld-16': 'lld-16',
-  'llvm-strip-16': 'llvm-16',
+  'clang-19': 'clang-19',
+  'wasm-ld-19': 'lld-19',
+  'llvm-strip-19': 'llvm-19',
   'wasm-opt': 'binaryen',
   '/usr/lib/wasm32-wasi/libc.a': 'wasi-libc',
-  '/usr/lib/llvm-16/lib/clang/16/lib/wasi/libclang_rt.builtins-wasm32.a': 'libclang-rt-16-dev-wasm32',
+  '/usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a': 'libclang-rt-19-dev-wasm32',
   '/usr/include/linux/bpf.h': 'linux-libc-dev',
   '/usr/include/elf.h': 'libc6-dev',
 }
