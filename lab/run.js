@@ -179,8 +179,8 @@ async function runGuest(values) {
 }
 
 /**
- * QEMU 7.2 may run a breakpoint that a kernel has put into its own code for a moment after it was taken out again
- * (about one boot in fifty on several CPUs). Before the script has begun nothing of ours can have been the reason.
+ * QEMU may run a breakpoint that a kernel has put into its own code for a moment after it was taken out again
+ * (7.2: about one boot in fifty on several CPUs). Before the script has begun nothing of ours can have been the reason.
  */
 function brokenByEmulator({ started, console }) {
   return !started && /Oops: int3/.test(console)
