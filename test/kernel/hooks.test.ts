@@ -4,13 +4,13 @@
  * refused, and what must do no harm.
  */
 import t from 'tap'
-import { testInGuest } from './lab.js'
+import { share, testInGuest } from './lab.js'
 
 // Each guest has its own limit.
 t.setTimeout(0)
 
 await testInGuest(t, {
-  hooks: 'node dist/test/kernel/guest/hooks.js',
+  hooks: `node dist/test/kernel/guest/hooks.js ${share}`,
   io: 'node dist/test/kernel/guest/hooks-io.js',
-  safety: 'node dist/test/kernel/guest/hooks-safety.js',
+  safety: `node dist/test/kernel/guest/hooks-safety.js ${share}`,
 }, { seconds: 2400, cpus: 2 })

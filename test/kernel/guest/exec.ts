@@ -9,6 +9,8 @@ import { answers, until } from './wait.js'
 
 t.setTimeout(0)
 
+/** Where acceleration is not what it is about: loading it takes seconds in a guest. */
+const PLAIN = ['--accel', 'off']
 const HELLO = '/examples/hello'
 const TALLY = join(ROOT, 'dist/bpf/test/efuse_tally.bpf.o')
 
@@ -34,12 +36,12 @@ function serving(name: string): number[] {
 await t.test('the program\'s exit status is the command\'s', async (t) => {
   const { mountpoint, directory } = place(t)
   t.equal((await efuse('exec', mountpoint, '--', 'sh', '-c', 'exit 7', '{}')).status, 7)
-  t.equal((await efuse('exec', mountpoint, '--', 'sh', '-c', 'exit 0', '{}')).status, 0)
-  t.equal((await efuse('exec', mountpoint, '--', 'sh', '-c', 'kill -9 $$', '{}')).status, 137, 'killed')
+  t.equal((await efuse('exec', mountpoint, ...PLAIN, '--', 'sh', '-c', 'exit 0', '{}')).status, 0)
+  t.equal((await efuse('exec', mountpoint, ...PLAIN, '--', 'sh', '-c', 'kill -9 $$', '{}')).status, 137, 'killed')
   const told = join(directory, 'told')
-  t.equal((await efuse('exec', mountpoint, '--', 'sh', '-c', `echo "$@" > ${told}; readlink $1 >> ${told}`, 'sh', mountpoint)).status, 0)
+  t.equal((await efuse('exec', mountpoint, ...PLAIN, '--', 'sh', '-c', `echo "$@" > ${told}; readlink $1 >> ${told}`, 'sh', mountpoint)).status, 0)
   t.equal(readFileSync(told, 'utf8'), '/dev/fd/3\n/dev/efuse\n', 'it has the device in place of MOUNTPOINT')
-  const absent = await efuse('exec', mountpoint, '--', join(directory, 'absent'), '{}')
+  const absent = await efuse('exec', mountpoint, ...PLAIN, '--', join(directory, 'absent'), '{}')
   t.equal(absent.status, 1)
   t.match(absent.stderr, /^efuse: the program .* is not found: [^\n]+\n$/)
   t.equal(procMounts(mountpoint), null)
@@ -49,7 +51,7 @@ await t.test('signals reach the program', async (t) => {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1'] as const) {
     const { mountpoint, directory } = place(t)
     const ready = join(directory, 'ready')
-    const child = startEfuse(['exec', mountpoint, '--', 'sh', '-c',
+    const child = startEfuse(['exec', mountpoint, ...PLAIN, '--', 'sh', '-c',
       `trap 'exit 42' ${signal.slice(3)}; : > ${ready}; while :; do sleep 0.1; done`, '{}'])
     t.ok(await until(() => existsSync(ready)))
     child.kill(signal)
@@ -59,7 +61,7 @@ await t.test('signals reach the program', async (t) => {
 })
 
 await t.test('a program that is killed takes its mount with it', async (t) => {
-  const { child, mountpoint } = await started(t, [], [HELLO, '-f', '{}'])
+  const { child, mountpoint } = await started(t, PLAIN, [HELLO, '-f', '{}'])
   const [pid] = serving(HELLO)
   process.kill(pid, 'SIGSTOP')
   const waiting = run('cat', [join(mountpoint, 'hello')])
@@ -84,7 +86,7 @@ await t.test('a program in the background is waited for', async (t) => {
   t.equal(await exit(child), 0)
   t.strictSame(serving(HELLO), [])
 
-  const again = await started(t, [], [HELLO, '{}'])
+  const again = await started(t, PLAIN, [HELLO, '{}'])
   t.equal((await run('cat', [join(again.mountpoint, 'hello')])).stdout, 'Hello World!\n')
   again.child.kill('SIGTERM')
   t.equal(await exit(again.child), 0, 'SIGTERM unmounts')
@@ -93,7 +95,7 @@ await t.test('a program in the background is waited for', async (t) => {
 })
 
 await t.test('stat tells what the kernel saw', async (t) => {
-  const { child, mountpoint } = await started(t, ['--accel', 'off'], [HELLO, '-f', '{}'])
+  const { child, mountpoint } = await started(t, PLAIN, [HELLO, '-f', '{}'])
   const enough = `${mountpoint}.enough`
   const load = run('sh', ['-c', `until [ -e ${enough} ]; do cat ${mountpoint}/hello; sleep 0.1; done`])
   const report = JSON.parse((await efuse('stat', mountpoint, '--json', '--seconds', '3')).stdout)
@@ -110,7 +112,7 @@ await t.test('stat tells what the kernel saw', async (t) => {
 })
 
 await t.test('the command itself is killed', async (t) => {
-  const { child, mountpoint } = await started(t, ['--accel', 'off'], [HELLO, '-f', '{}'])
+  const { child, mountpoint } = await started(t, PLAIN, [HELLO, '-f', '{}'])
   t.match(await efuse('bpf', 'attach', mountpoint, TALLY), { status: 0 })
   child.kill('SIGKILL')
   await exit(child)
@@ -119,7 +121,7 @@ await t.test('the command itself is killed', async (t) => {
   t.match(await efuse('umount', mountpoint), { status: 0 })
   t.ok(await until(() => serving(HELLO).length === 0), 'until it is unmounted')
 
-  const tied = await started(t, ['-o', 'auto_unmount'], [HELLO, '-f', '{}'])
+  const tied = await started(t, [...PLAIN, '-o', 'auto_unmount'], [HELLO, '-f', '{}'])
   tied.child.kill('SIGKILL')
   t.ok(await until(() => procMounts(tied.mountpoint) === null), 'with auto_unmount the mount goes')
   t.ok(await until(() => serving(HELLO).length === 0), 'and the program')

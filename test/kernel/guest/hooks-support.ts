@@ -21,6 +21,9 @@ import { until } from './wait.js'
 
 export const OBJECTS = fileURLToPath(new URL('../../../bpf/test', import.meta.url))
 
+/** Whether there are hours. */
+export const full = process.argv.includes('full')
+
 export const EFUSE_BIND_READ = 1
 export const EFUSE_BIND_WRITE = 2
 

@@ -5,7 +5,7 @@ import t from 'tap'
 import { HookProgram } from '../../../src/bpf/hooks.js'
 import { BaseFileSystem } from '../../../src/index.js'
 import { OPERATION_BY_OPCODE } from '../../../src/protocol/operations.js'
-import { attach, dropCaches, fixture, holders, HOOKS, moduleFree, objectPath, quiet, sh, until } from './hooks-support.js'
+import { attach, dropCaches, fixture, full, holders, HOOKS, moduleFree, objectPath, quiet, sh, until } from './hooks-support.js'
 
 t.setTimeout(0)
 
@@ -136,7 +136,7 @@ await t.test('begin and reply see all that goes to the server', async (t) => {
   await quiet(f)
   const before = f.counts()
   const program = await attach('efuse_watch', f.token())
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < (full ? 3 : 1); round++) {
     await dropCaches()
     const { ok, errors } = await sh(WORK, f.at)
     t.ok(ok, errors)
@@ -149,7 +149,7 @@ await t.test('begin and reply see all that goes to the server', async (t) => {
   t.strictSame(counted(program, 'replied'), sent, 'so has reply')
   const value = (name: string) => program.object.globals.get<any>(name)
   t.equal(value('strange'), 0n, 'scratch bytes have come with each of them')
-  t.ok(value('failed').some((count: bigint) => count >= 3n), 'errors')
+  t.ok(value('failed').some((count: bigint) => count > 0n), 'errors')
   t.strictSame([value('name'), value('name2')], ['first', 'second'], 'names')
   t.equal(Buffer.from(value('write_data')).toString(), '12345678', 'data on its way')
   t.equal(BigInt((await sh('stat -c %i "$1/second"', f.at)).output.trim()), value('create_nodeid'), "CREATE's entry")
@@ -174,7 +174,7 @@ await t.test('nothing passes by while programs are replaced', async (t) => {
       if (!ok) throw new Error(errors)
     }
   })
-  for (let round = 0; round < 15; round++) {
+  for (let round = 0; round < (full ? 15 : 5); round++) {
     const next = await HookProgram.open(objectPath('efuse_watch'))
     programs.push(Object.assign(next, { link: next.replace(programs.at(-1)!.link) }))
   }
