@@ -39,7 +39,8 @@ await t.test('the program\'s exit status is the command\'s', async (t) => {
   t.equal((await efuse('exec', mountpoint, ...PLAIN, '--', 'sh', '-c', 'exit 0', '{}')).status, 0)
   t.equal((await efuse('exec', mountpoint, ...PLAIN, '--', 'sh', '-c', 'kill -9 $$', '{}')).status, 137, 'killed')
   const told = join(directory, 'told')
-  t.equal((await efuse('exec', mountpoint, ...PLAIN, '--', 'sh', '-c', `echo "$@" > ${told}; readlink $1 >> ${told}`, 'sh', mountpoint)).status, 0)
+  const tell = `echo "$@" > ${told}; readlink $1 >> ${told}`
+  t.equal((await efuse('exec', mountpoint, ...PLAIN, '--', 'sh', '-c', tell, 'sh', mountpoint)).status, 0)
   t.equal(readFileSync(told, 'utf8'), '/dev/fd/3\n/dev/efuse\n', 'it has the device in place of MOUNTPOINT')
   const absent = await efuse('exec', mountpoint, ...PLAIN, '--', join(directory, 'absent'), '{}')
   t.equal(absent.status, 1)
