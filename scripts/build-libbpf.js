@@ -106,7 +106,8 @@ function compile(folder, source) {
     `--max-memory=${MEMORY_BYTES}`,
     ...exported.map((name) => `--export=${name}`), `${LIBRARIES}/crt1-reactor.o`, ...objects, `-L${LIBRARIES}`, '-lc',
     builtins, '-o', 'linked.wasm'], { cwd: folder })
-  const features = ['--enable-sign-ext', '--enable-mutable-globals']
+  // Debian 13's wasi-libc copies by one instruction.
+  const features = ['--enable-sign-ext', '--enable-mutable-globals', '--enable-bulk-memory']
   run('wasm-opt', ['-Oz', ...features, '--strip-producers', 'linked.wasm', '-o', 'libbpf.wasm'], { cwd: folder })
   return join(folder, 'libbpf.wasm')
 }
