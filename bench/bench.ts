@@ -4,8 +4,9 @@ import { execFileSync, type ChildProcess } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { flock } from '../src/native.js'
+import { lockAlone } from './alone.js'
 import { Client } from './client.js'
+import { compare, comparison, readReport } from './compare.js'
 import { labLacks, runInLab } from './lab.js'
 import { loadSuites } from './loads.js'
 import { machine } from './machine.js'
@@ -32,6 +33,8 @@ export interface BenchOptions {
   seconds: number
   /** Where the file system that is served lies. */
   directory: string
+  /** A folder with another run's report: what is in `out` is compared with it, and nothing is measured. */
+  compare?: string
   /** For the machinery's sake: small data, whatever the spread. */
   smoke?: boolean
 }
@@ -39,12 +42,17 @@ export interface BenchOptions {
 export class WrongBenchUsage extends Error {}
 
 const LAB_SHARE = 5
-const FULL = { large: '64m', labLarge: '16m', files: 512, labFiles: 128 }
+const FULL = { large: '64m', labLarge: '8m', files: 512, labFiles: 128 }
 const SMOKE = { large: '4m', labLarge: '4m', files: 16, labFiles: 16 }
 const INTERRUPTED = 130
 
-/** @returns the exit status: 0 when everything was measured and verified */
+/** @returns the exit status: 0 when everything was measured and verified, or all that was compared agrees */
 export async function bench(options: BenchOptions): Promise<number> {
+  if (options.compare !== undefined) {
+    const found = compare(readReport(options.out), readReport(options.compare))
+    process.stdout.write(`${comparison(found)}\n`)
+    return found.differing.length === 0 ? 0 : 1
+  }
   const log = (text: string): void => void process.stderr.write(`bench: ${text}\n`)
   const out = resolve(options.out)
   const cpus = availableParallelism()
@@ -52,8 +60,10 @@ export async function bench(options: BenchOptions): Promise<number> {
   const suites = pick(known, options.suite, 'suite')
   const systems = pick(SYSTEMS, options.systems, 'system')
   if (process.getuid?.() !== 0) throw new Error('it mounts, pins and counts: run it as root')
-  if (!options.smoke) beAlone()
-  const libfuse: RivalOutcome = rival('libfuse', !options.smoke, log)
+  // The lab counts instructions: others don't disturb it.
+  const native = options.where !== 'lab'
+  if (native && !options.smoke) beAlone()
+  const libfuse: RivalOutcome = native ? rival('libfuse', !options.smoke, log) : { name: 'libfuse', absent: 'the lab has its own' }
   const tools = versions(libfuse)
   const sizes = options.smoke ? SMOKE : FULL
   const host = machine(ROOT)
@@ -80,16 +90,16 @@ export async function bench(options: BenchOptions): Promise<number> {
   }
 
   const module = existsSync('/dev/efuse')
-  const native = systems.filter(({ where, module: needed }) => where.includes('native') && (module || !needed))
+  const here = systems.filter(({ where, module: needed }) => where.includes('native') && (module || !needed))
   const inLab = systems.filter(({ where }) => where.includes('lab'))
   const lacks = labLacks()
   if (options.where === 'lab' && lacks !== null) throw new Error(lacks)
   const lab = options.where === 'lab' || (options.where === 'auto' && !module && lacks === null)
   for (const suite of suites) {
     const loads = suite.loads.filter(({ name }) => options.only?.split(',').some((text) => name.includes(text)) ?? true)
-    if (options.where !== 'lab') {
+    if (native) {
       await runSuite(suite, loads, {
-        where: 'native', workspace, systems: native, cpus, rounds: options.rounds, seconds: options.seconds,
+        where: 'native', workspace, systems: here, cpus, rounds: options.rounds, seconds: options.seconds,
         large: sizes.large, files: sizes.files, record, log, client: new Client(buildClient(join(ROOT, 'bench', 'client.c'))),
         rival: () => {
           if ('absent' in libfuse) throw new Error(libfuse.absent)
@@ -114,6 +124,7 @@ export async function bench(options: BenchOptions): Promise<number> {
   const environment: Environment = {
     machine: host, settings, versions: tools, started: record.started,
     lab: lab ? 'instruction-time: one emulated CPU, a nanosecond per instruction' : lacks ?? 'not asked for',
+    guest: record.guest,
     moduleHere: module,
   }
   mkdirSync(out, { recursive: true })
@@ -122,14 +133,10 @@ export async function bench(options: BenchOptions): Promise<number> {
   return 0
 }
 
-// flock(2)
-const LOCK_EX = 2
-const LOCK_NB = 4
-
 /** Two at once would measure each other. Holds until this process ends. */
 function beAlone(): void {
   const lock = openSync(join(tmpdir(), 'efuse-bench.lock'), 'a')
-  if (flock(lock, LOCK_EX | LOCK_NB) < 0) throw new Error('another efuse bench is running here: each would measure the other')
+  if (!lockAlone(lock)) throw new Error('another efuse bench is running here: each would measure the other')
 }
 
 function versions(libfuse: RivalOutcome): { [name: string]: string } {

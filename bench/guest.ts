@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT
-/** The lab's side of `efuse bench`: does in a guest what the plan file says. `node dist/bench/guest.js PLAN RECORD` */
-import { mkdirSync, readFileSync } from 'node:fs'
+/**
+ * The lab's side of `efuse bench`: does in a guest what the plan file says, and prints the record's lines as they come.
+ * `node dist/bench/guest.js PLAN`
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync, writeSync } from 'node:fs'
+import { release } from 'node:os'
 import { join } from 'node:path'
 import { Client } from './client.js'
 import type { GuestPlan } from './lab.js'
@@ -12,8 +17,14 @@ import { endAllNow } from './server.js'
 import { system } from './systems.js'
 import { ROOT } from './variants.js'
 
-const [planFile, recordFile] = process.argv.slice(2)
+const [planFile] = process.argv.slice(2)
 const plan = JSON.parse(readFileSync(planFile, 'utf8')) as GuestPlan
+const write = (line: string): void => void writeSync(1, `${line}\n`)
+const said = (program: string, ...args: string[]): string => execFileSync(program, args, { encoding: 'utf8' }).trim()
+write(JSON.stringify({ guest: {
+  kernel: release(), fio: said('fio', '--version').replace(/^fio-/, ''),
+  libfuse: said('dpkg-query', '--show', '--showformat=${Version}', 'libfuse3-dev'),
+} }))
 const workspace = '/var/tmp/efuse-bench'
 mkdirSync(workspace)
 process.on('exit', endAllNow)
@@ -29,7 +40,7 @@ await runSuite(suite, suite.loads.filter(({ name }) => plan.loads.includes(name)
   files: plan.files,
   rival: () => plan.libfuse,
   client: new Client(buildClient(join(ROOT, 'bench', 'client.c'))),
-  record: RunRecord.open(recordFile, null),
+  record: RunRecord.inMemory(plan.known, write),
   log: (text) => process.stderr.write(`${text}\n`),
 })
 process.exit(0)

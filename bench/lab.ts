@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /** The modes that need efuse.ko, and what they are compared with, in the lab's guest in instruction-time. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import type { Load, LoadSuite } from './loads.js'
-import type { Entry, Key } from './measured.js'
+import type { Key, Line } from './measured.js'
 import type { RunRecord } from './record.js'
 import type { System } from './systems.js'
 import { ROOT } from './variants.js'
@@ -20,6 +21,8 @@ export interface GuestPlan {
   files: number
   /** Where the guest has libfuse's examples, in the folders of its build. */
   libfuse: string
+  /** Rounds that the record has already. */
+  known: (Key & { round: number })[]
 }
 
 export interface LabSetting {
@@ -35,9 +38,9 @@ export interface LabSetting {
 }
 
 const LIBFUSE = '/opt/libfuse'
-/** A guest does so many loads, and may take so long. */
-const LOADS_AT_ONCE = 2
-const SECONDS = 1500
+/** A guest does so many loads, and may take so long: starting one with all its servers costs as much as a load. */
+const LOADS_AT_ONCE = 8
+const SECONDS = 7200
 const MEMORY_MIB = 4096
 
 /** Why there is no lab here; null when there is one. */
@@ -46,7 +49,10 @@ export function labLacks(): string | null {
   return process.getuid?.() === 0 ? null : 'the lab wants to be root'
 }
 
-/** Runs what is missing in the record. A guest that fails is a failure of each load it had. */
+/**
+ * Runs what is missing in the record, which has each round as soon as it is measured. A guest that fails is a failure of
+ * each load it had.
+ */
 export async function runInLab(suite: LoadSuite, loads: readonly Load[], setting: LabSetting): Promise<void> {
   const { systems, rounds, record, log } = setting
   const key = (load: Load, { name }: System): Key => ({ where: 'lab', suite: suite.name, load: load.name, system: name })
@@ -59,7 +65,7 @@ export async function runInLab(suite: LoadSuite, loads: readonly Load[], setting
     const now = wanted.slice(first, first + LOADS_AT_ONCE)
     log(`lab, ${suite.name}: ${now.map(({ name }) => name).join(', ')}`)
     try {
-      for (const entry of await boot(suite, now, examples, setting)) record.add(entry)
+      await boot(suite, now, examples, setting)
     } catch (error) {
       const failure = (error as Error).message
       log(`  ${failure}`)
@@ -68,21 +74,27 @@ export async function runInLab(suite: LoadSuite, loads: readonly Load[], setting
   }
 }
 
-async function boot(suite: LoadSuite, loads: readonly Load[], examples: string, setting: LabSetting): Promise<Entry[]> {
+async function boot(suite: LoadSuite, loads: readonly Load[], examples: string, setting: LabSetting): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'efuse-bench-lab-'))
   try {
     const plan: GuestPlan = {
       suite: suite.name, loads: loads.map(({ name }) => name), systems: setting.systems.map(({ name }) => name),
       rounds: setting.rounds, seconds: setting.seconds, large: setting.large, files: setting.files, libfuse: LIBFUSE,
+      known: setting.record.entries.filter(({ where, round }) => where === 'lab' && round >= -1)
+        .map(({ where, suite: name, load, system, round }) => ({ where, suite: name, load, system, round })),
     }
     writeFileSync(join(folder, 'plan.json'), JSON.stringify(plan))
     const child = spawn(join(ROOT, 'lab', 'run'), [
       '--icount', '--memory', String(MEMORY_MIB), '--timeout', String(SECONDS),
       '--file', `${join(folder, 'plan.json')}:/tmp/plan.json`, '--file', `${join(ROOT, 'bench')}:/efuse/bench`,
-      '--file', `${examples}:${LIBFUSE}/build/example`, '--collect', `/tmp/record.jsonl:${folder}`,
-      '-c', 'insmod /lib/modules/$(uname -r)/updates/efuse.ko && node dist/bench/guest.js /tmp/plan.json /tmp/record.jsonl',
-    ], { cwd: ROOT, stdio: ['ignore', 'ignore', 'pipe'] })
+      '--file', `${examples}:${LIBFUSE}/build/example`,
+      '-c', 'insmod /lib/modules/$(uname -r)/updates/efuse.ko && node dist/bench/guest.js /tmp/plan.json',
+    ], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
     setting.began(child)
+    createInterface(child.stdout).on('line', (line) => {
+      if (line.startsWith('{')) setting.record.take(JSON.parse(line) as Line)
+      else setting.log(`  ${line}`)
+    })
     let last = ''
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       for (const line of text.split('\n').filter((one) => one !== '')) {
@@ -95,8 +107,6 @@ async function boot(suite: LoadSuite, loads: readonly Load[], examples: string, 
       child.on('close', done)
     })
     if (status !== 0) throw new Error(`the guest ended with status ${status}: ${last}`)
-    return readFileSync(join(folder, 'record.jsonl'), 'utf8').split('\n').slice(0, -1).slice(1)
-      .map((line) => JSON.parse(line) as Entry | { started: string }).filter((entry): entry is Entry => !('started' in entry))
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

@@ -69,3 +69,6 @@ export type Entry =
   | (Key & { round: -2; absent: string })
   /** Wrong data, or a run that ended with an error: nothing is reported then. */
   | (Key & { round: -3; failure: string })
+
+/** When a part of the run began; what the lab's guest is; something measured. */
+export type Line = Entry | { started: string } | { guest: { [name: string]: string } }

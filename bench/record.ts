@@ -3,9 +3,10 @@
  * What a run has found so far: a file of JSON lines, so that one that was interrupted goes on where it was. The first
  * line says what the others were measured with; entries of another machine or other settings don't mix.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync } from 'node:fs'
+import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, truncateSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type { Counted, Entry, Key, Measured } from './measured.js'
+import { lockAlone } from './alone.js'
+import type { Counted, Entry, Key, Line, Measured } from './measured.js'
 
 const VERSION = 1
 
@@ -18,19 +19,24 @@ export class RunRecord {
   private readonly known = new Set<string>()
   /** When each part of it was started. */
   readonly started: string[] = []
+  /** What the lab's guest said of itself. */
+  guest: { [name: string]: string } | null = null
 
-  private constructor(private readonly path: string | null) {}
+  private constructor(private readonly write: (line: string) => void, private readonly file: number | null = null) {}
 
   /**
-   * Opens a record, or starts it.
+   * Opens a record, or starts it. It is ours until this process ends.
    * @param settings what makes figures comparable
-   * @throws Error when the record was made with other settings
+   * @throws Error when the record was made with other settings, or another process writes it
    */
   static open(path: string, settings: unknown): RunRecord {
-    const record = new RunRecord(path)
+    mkdirSync(dirname(path), { recursive: true })
     const first = JSON.stringify({ version: VERSION, settings })
-    if (existsSync(path)) {
-      const text = readFileSync(path, 'utf8')
+    const file = openSync(path, 'a')
+    if (!lockAlone(file)) throw new Error(`another efuse bench writes ${path}`)
+    const record = new RunRecord((line) => appendFileSync(file, `${line}\n`), file)
+    const text = readFileSync(path, 'utf8')
+    if (text !== '') {
       // The last line may have been cut off.
       const whole = text.slice(0, text.lastIndexOf('\n') + 1)
       const [head, ...lines] = whole.split('\n').slice(0, -1)
@@ -39,26 +45,47 @@ export class RunRecord {
           'remove it, or give another --out')
       }
       truncateSync(path, Buffer.byteLength(whole))
-      for (const line of lines) record.read(JSON.parse(line) as Entry | { started: string })
+      for (const line of lines) record.read(JSON.parse(line) as Line)
     } else {
-      mkdirSync(dirname(path), { recursive: true })
-      appendFileSync(path, `${first}\n`)
+      record.write(first)
     }
     const now = new Date().toISOString()
     record.started.push(now)
-    appendFileSync(path, `${JSON.stringify({ started: now })}\n`)
+    record.write(JSON.stringify({ started: now }))
     return record
   }
 
-  /** A record that nobody keeps. */
-  static inMemory(): RunRecord {
-    return new RunRecord(null)
+  /**
+   * A record that no file keeps.
+   * @param known rounds that count as done
+   * @param write takes each line that is added
+   */
+  static inMemory(known: readonly (Key & { round: number })[] = [], write: (line: string) => void = () => {}): RunRecord {
+    const record = new RunRecord(write)
+    for (const one of known) record.known.add(id(one, one.round))
+    return record
   }
 
-  private read(entry: Entry | { started: string }): void {
+  /** Lets others write it. */
+  close(): void {
+    if (this.file !== null) closeSync(this.file)
+  }
+
+  private read(line: Line): void {
     // What failed or was absent is tried again.
-    if ('started' in entry) this.started.push(entry.started)
-    else if (entry.round >= -1) this.keep(entry)
+    if ('started' in line) this.started.push(line.started)
+    else if ('guest' in line) this.guest = line.guest
+    else if (line.round >= -1) this.keep(line)
+  }
+
+  /** Takes over a line of another record: of a guest's. */
+  take(line: Line): void {
+    if ('guest' in line) {
+      this.guest = line.guest
+      this.write(JSON.stringify(line))
+    } else if (!('started' in line)) {
+      this.add(line)
+    }
   }
 
   private keep(entry: Entry): void {
@@ -73,7 +100,7 @@ export class RunRecord {
   add(entry: Entry): void {
     if (entry.round >= 0 && this.known.has(id(entry, entry.round))) return
     this.keep(entry)
-    if (this.path !== null) appendFileSync(this.path, `${JSON.stringify(entry)}\n`)
+    this.write(JSON.stringify(entry))
   }
 
   get failures(): string[] {

@@ -15,6 +15,8 @@ export interface Environment {
   /** When each part of the run began. */
   started: string[]
   lab: string
+  /** The guest's kernel and what else measures there; null: there was none. */
+  guest: { [name: string]: string } | null
   /** Whether efuse.ko was loaded in the machine's own kernel. */
   moduleHere: boolean
 }

@@ -8,7 +8,7 @@ import t from 'tap'
 import { parseHistogram } from '../bench/count.js'
 import { parseFio } from '../bench/fio.js'
 import { loadSuites } from '../bench/loads.js'
-import type { Key, Measured, Side } from '../bench/measured.js'
+import type { Key, Line, Measured, Side } from '../bench/measured.js'
 import { html, markdown } from '../bench/page.js'
 import { draw, plots } from '../bench/plots.js'
 import { RunRecord } from '../bench/record.js'
@@ -36,7 +36,7 @@ const ENVIRONMENT: Environment = {
     kernel: '1.2.3', node: 'v20', v8: '1', cpu: 'a CPU', cpus: 2, memoryBytes: 2 ** 34, clockSource: 'tsc', mitigations: {},
     uringOffered: true, commit: 'abc',
   },
-  settings: { rounds: 2, seconds: 1 }, versions: { fio: '3' }, started: ['today'], lab: 'none', moduleHere: false,
+  settings: { rounds: 2, seconds: 1 }, versions: { fio: '3' }, started: ['today'], lab: 'none', guest: null, moduleHere: false,
 }
 
 /** Plain FUSE at 100 and 200, eFuse at 400 and 600, ext4 at 500 and 500 operations per second. */
@@ -58,16 +58,34 @@ t.test('a record that was cut off goes on; failures are tried again', async (t) 
   first.add({ ...KEY, round: 0, measured: measured(1, 1) })
   first.add({ ...KEY, round: -3, failure: 'wrong data' })
   t.match(first.failures, [/wrong data/])
+  t.throws(() => RunRecord.open(path, { rounds: 2 }), /another efuse bench writes/)
+  first.close()
   appendFileSync(path, '{"where":"nat')
   const second = RunRecord.open(path, { rounds: 2 })
   t.ok(second.has(KEY, 0))
   t.notOk(second.has(KEY, 1))
   t.strictSame(second.failures, [])
   second.add({ ...KEY, round: 1, measured: measured(2, 1) })
+  second.close()
   const third = RunRecord.open(path, { rounds: 2 })
   t.strictSame(third.rounds(KEY).map((one) => one?.sides.read?.perSecond), [1, 2])
   t.equal(third.started.length, 3)
+  third.close()
   t.throws(() => RunRecord.open(path, { rounds: 3 }), /other settings/)
+})
+
+t.test('a guest\'s lines become part of the record as they come, and it is told what is known', async (t) => {
+  const lines: string[] = []
+  const guest = RunRecord.inMemory([{ ...KEY, where: 'lab', round: 0 }], (line) => lines.push(line))
+  t.ok(guest.has({ ...KEY, where: 'lab' }, 0))
+  guest.add({ ...KEY, where: 'lab', round: 0, measured: measured(7, 1) })
+  guest.add({ ...KEY, where: 'lab', round: 1, measured: measured(2, 1) })
+  t.equal(lines.length, 1, 'what is known is not told again')
+  const host = RunRecord.inMemory()
+  host.take({ guest: { kernel: '7.3' } })
+  for (const line of lines) host.take(JSON.parse(line) as Line)
+  t.strictSame(host.guest, { kernel: '7.3' })
+  t.strictSame(host.rounds({ ...KEY, where: 'lab' }).map((one) => one?.sides.read?.perSecond), [undefined, 2])
 })
 
 t.test('what fio prints', async (t) => {

@@ -138,6 +138,7 @@ function build(): Command {
     .option('--rounds <number>', 'how often each system is measured', rounds, 5)
     .option('--seconds <number>', 'of each load on each system in each round', benchSeconds, 1)
     .option('--directory <folder>', 'where the data lie: on the file system that is served', '/var/tmp')
+    .option('--compare <folder>', "measure nothing: does the report in --out agree with this folder's?")
     .option('--smoke', 'does the machinery work: small data, figures mean nothing', false)
     .action(async (options: BenchOptions) => {
       await (await import('./bench.js')).benchCommand(options)
