@@ -15,7 +15,7 @@ import { buildClient, rival, type RivalOutcome } from './rivals.js'
 import { connectionAt, endAllNow } from './server.js'
 import { runSuite } from './session.js'
 import { SYSTEMS, type Where } from './systems.js'
-import { summarize, type Environment } from './summary.js'
+import { LAB_SHARE, summarize, type Environment } from './summary.js'
 import { ROOT } from './variants.js'
 import { writeReport } from './page.js'
 
@@ -41,7 +41,6 @@ export interface BenchOptions {
 
 export class WrongBenchUsage extends Error {}
 
-const LAB_SHARE = 5
 const FULL = { large: '64m', labLarge: '8m', files: 512, labFiles: 128 }
 const SMOKE = { large: '4m', labLarge: '4m', files: 16, labFiles: 16 }
 const INTERRUPTED = 130
@@ -63,8 +62,8 @@ export async function bench(options: BenchOptions): Promise<number> {
   // The lab counts instructions: others don't disturb it.
   const native = options.where !== 'lab'
   if (native && !options.smoke) beAlone()
-  const libfuse: RivalOutcome = native ? rival('libfuse', !options.smoke, log) : { name: 'libfuse', absent: 'the lab has its own' }
-  const tools = versions(libfuse)
+  const libfuse: RivalOutcome = native ? rival('libfuse', !options.smoke, log) : { name: 'libfuse', absent: 'not asked for' }
+  const tools = native ? versions(libfuse) : {}
   const sizes = options.smoke ? SMOKE : FULL
   const host = machine(ROOT)
   const settings = {

@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { draw, plots, type Drawn, type Plot } from './plots.js'
-import type { Report, Row, Verdict } from './summary.js'
+import { LAB_SHARE, type Environment, type Report, type Row, type Verdict } from './summary.js'
 import type { Spread } from './statistics.js'
 import type { Where } from './systems.js'
 
@@ -53,25 +53,25 @@ function suiteTable(report: Report, rows: readonly Row[]): Table {
 
 function verdictTable(report: Report, verdicts: readonly Verdict[]): Table {
   return {
-    head: ['load', "eFuse's best mode", 'op/s to plain FUSE', 'p50', 'p99', 'deviation', 'op/s to ext4', 'missed', 'cause'],
-    rows: verdicts.map(({ load, side, system, row: { toFuse, toExt4 }, misses, cause }) => [
+    head: ['load', "eFuse's best mode", 'op/s to plain FUSE', 'p50', 'p99', 'deviation', 'op/s to ext4', 'missed'],
+    rows: verdicts.map(({ load, side, system, row: { toFuse, toExt4 }, misses }) => [
       `${load}, ${side}s`, report.systems[system], times(toFuse?.perSecond), times(toFuse?.p50), times(toFuse?.p99),
-      times(toFuse?.deviation), times(toExt4?.perSecond), misses.length === 0 ? 'nothing' : misses.join(', '), cause ?? '-',
+      times(toFuse?.deviation), times(toExt4?.perSecond), misses.length === 0 ? 'nothing' : misses.join(', '),
     ]),
   }
 }
 
 function parts(report: Report, pictures: readonly Plot[]): Part[] {
-  const { environment: { machine: host, settings, versions, started, lab, moduleHere }, foreignShare } = report
+  const { environment: { machine: host, lab, moduleHere }, foreignShare } = report
+  const runs = [report.environment, ...report.others ?? []]
+  const places = (one: Environment): string => one.guest ? 'The lab' : "The machine's own kernel"
   const busy = foreignShare !== null && foreignShare.median > BUSY
   const found: Part[] = [
     ...(busy ? [{ text: `**These figures are not final**: the machine was busy with other work, which took ` +
       `${(foreignShare.median * 100).toFixed(0)} % of its CPU time. Look at each spread first; do not quote ratios.` }] : []),
     { heading: 'Where and how', level: 2 },
     { list: [
-      `${host.cpu}, ${host.cpus} CPUs, ${number(host.memoryBytes / 2 ** 30)} GiB; Linux ${host.kernel}; Node ${host.node}; ` +
-        `eFuse ${host.commit}; ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(', ')}.`,
-      `Begun ${started.join(', gone on ')}. ${settings.rounds} rounds, ${settings.seconds} s for each load on each system in each.`,
+      ...runs.map((run) => `${runs.length > 1 ? `${places(run)}: ` : ''}${about(run)}`),
       `Other work used ${foreignShare === null ? 'an unknown share' : `${(foreignShare.median * 100).toFixed(0)} % ` +
         `(at most ${(foreignShare.max * 100).toFixed(0)} %)`} of the CPUs while the machine's own kernel was measured.`,
       'Each system serves a copy of the same data from one ext4, all at the same time. Every round measures each of them once, ' +
@@ -83,7 +83,7 @@ function parts(report: Report, pictures: readonly Plot[]): Part[] {
         'which is in memory: they may be faster than ext4 there.',
       'Names and attributes are kept by the kernel for as long as each system has it by default (libfuse\'s passthrough_hp a ' +
         'day, eFuse a second), but for the suites that say otherwise.',
-      `The lab: ${lab}.`,
+      `The lab: ${runs.find(({ guest }) => guest)?.lab ?? lab}.`,
     ] },
     { heading: 'What is not measured here, and why', level: 2 },
     { list: [
@@ -106,6 +106,11 @@ function parts(report: Report, pictures: readonly Plot[]): Part[] {
       { text: 'Aims: reads of up to 32K at 3 times the rate of plain FUSE or more; p50, p99 and standard deviation lower ' +
         '(below 1.00x) for reads and writes; buffered at least 0.80x of ext4, with O_DIRECT above it.' },
       { table: verdictTable(report, own) })
+    const missed = own.filter(({ misses }) => misses.length > 0)
+    if (missed.length > 0) {
+      found.push({ text: 'What is missed, and why, as far as the figures show it:' },
+        { list: missed.map(({ load, side, misses, cause }) => `**${load}, ${side}s** (${misses.join(', ')}): ${cause}.`) })
+    }
   }
   for (const where of ['native', 'lab'] as const) {
     if (!report.rows.some((row) => row.where === where)) continue
@@ -121,6 +126,15 @@ function parts(report: Report, pictures: readonly Plot[]): Part[] {
     }
   }
   return found
+}
+
+/** What a run was made with. */
+function about({ machine: host, settings, versions, started, guest }: Environment): string {
+  const named = (all: { [name: string]: string }): string => Object.entries(all).map(([name, version]) => `${name} ${version}`).join(', ')
+  return `${host.cpu}, ${host.cpus} CPUs, ${number(host.memoryBytes / 2 ** 30)} GiB; Linux ${host.kernel}; Node ${host.node}; ` +
+    `eFuse ${host.commit}; ${named(versions)}. ${guest ? `In the guest: ${named(guest)}. ` : ''}` +
+    `Begun ${started.join(', gone on ')}. ${settings.rounds} rounds, ${settings.seconds} s for each load on each system in each` +
+    `${guest ? `; in the guest ${settings.seconds / LAB_SHARE} s of its time` : ''}.`
 }
 
 /** By load, then side, then system, as their tables have them. */
@@ -151,8 +165,8 @@ const STYLE = `body{font:15px/1.5 system-ui,sans-serif;max-width:1160px;margin:2
 h1,h2,h3{line-height:1.25}h2{margin-top:2em;border-bottom:1px solid #ccc}figure{margin:1.5em 0;overflow-x:auto}
 figcaption{font-weight:600;margin-bottom:.4em}.table{overflow-x:auto}table{border-collapse:collapse;font-size:12.5px}
 th,td{border:1px solid #ddd;padding:2px 7px;text-align:right;white-space:nowrap}th{background:#f3f3f3}
-th:first-child,td:first-child,td:nth-child(2),.words td:nth-last-child(-n+2){text-align:left}
-.words td:last-child{white-space:normal;min-width:16em}nav a{margin-right:1em}
+th:first-child,td:first-child,th:nth-child(2),td:nth-child(2),.words th:last-child,.words td:last-child{text-align:left}
+nav a{margin-right:1em}
 svg{max-width:100%;height:auto}summary{cursor:pointer;font-weight:600;margin:.5em 0}`
 
 const escaped = (text: string): string =>
@@ -175,7 +189,7 @@ export function html(report: Report, pictures: readonly Drawn[]): string {
       return `<figure><figcaption>${escaped(part.title)}</figcaption>${svg}</figure>`
     }
     const { head, rows } = part.table
-    const words = head.includes('cause')
+    const words = head.includes('missed')
     const heads = head.map((cell) => `<th>${escaped(cell)}</th>`).join('')
     const table = `<div class="table${words ? ' words' : ''}"><table><thead><tr>${heads}</tr></thead><tbody>` +
       `${rows.map((cells) => `<tr>${cells.map((cell) => `<td>${escaped(cell)}</td>`).join('')}</tr>`).join('\n')}` +

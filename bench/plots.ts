@@ -4,6 +4,7 @@
  * report needs them.
  */
 import type { TopLevelSpec } from 'vega-lite'
+import { png } from './png.js'
 import { SYSTEMS, type Where } from './systems.js'
 import type { Report, Row } from './summary.js'
 
@@ -255,8 +256,8 @@ export async function draw(all: readonly Plot[]): Promise<Drawn[] | string> {
     const view = new vega.View(vega.parse(vegaLite.compile(plot.spec).spec), { renderer: 'none' })
     const svg = await view.toSVG()
     view.finalize()
-    const png = new Resvg(svg, { font: { defaultFontFamily: 'DejaVu Sans' } }).render().asPng()
-    drawn.push({ plot, svg, png })
+    const { pixels, width, height } = new Resvg(svg, { font: { defaultFontFamily: 'DejaVu Sans' } }).render()
+    drawn.push({ plot, svg, png: png(pixels, width, height) })
   }
   return drawn
 }

@@ -2,22 +2,24 @@
 /**
  * Writes a report anew from its JSON, as this version of the benchmarks writes it:
  *
- *   node dist/bench/render.js REPORT.json FOLDER    JSON, Markdown, pictures and page into FOLDER
- *   node dist/bench/render.js --docs                docs/results.md and its pictures from docs/results/report.json
+ *   node dist/bench/render.js REPORT FOLDER         JSON, Markdown, pictures and page into FOLDER, from REPORT/report.json
+ *   node dist/bench/render.js --docs FOLDER         the same of the runs in docs/results
+ *   node dist/bench/render.js --docs                docs/results.md and its pictures from the runs in docs/results
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { readReport } from './compare.js'
 import { markdown, writeReport } from './page.js'
 import { draw, plots } from './plots.js'
-import type { Report } from './summary.js'
+import { judged, published } from './published.js'
 import { ROOT } from './variants.js'
 
 const DOCS = join(ROOT, 'docs')
 const FOLDER = 'results'
 
 const [first, out] = process.argv.slice(2)
-if (first === '--docs') {
-  const report = read(join(DOCS, FOLDER, 'report.json'))
+if (first === '--docs' && out === undefined) {
+  const report = published(ROOT)
   const drawn = await draw(plots(report))
   if (typeof drawn === 'string') throw new Error(drawn)
   rmSync(join(DOCS, FOLDER, 'pictures'), { recursive: true, force: true })
@@ -26,9 +28,5 @@ if (first === '--docs') {
   writeFileSync(join(DOCS, 'results.md'), markdown(report, drawn.map(({ plot }) => plot), `${FOLDER}/pictures`, 'png'))
 } else {
   mkdirSync(out, { recursive: true })
-  for (const line of await writeReport(read(first), out)) console.log(line)
-}
-
-function read(path: string): Report {
-  return JSON.parse(readFileSync(path, 'utf8')) as Report
+  for (const line of await writeReport(first === '--docs' ? published(ROOT) : judged(readReport(first)), out)) console.log(line)
 }

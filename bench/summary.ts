@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /** A record as a report: medians with their spread, ratios to plain FUSE and ext4, and the mission's aims. */
-import { causeOf } from './causes.js'
+import { causesOf, type Miss } from './causes.js'
 import type { LoadSuite } from './loads.js'
 import type { Machine } from './machine.js'
 import type { Decisions, Key, Measured, SideName } from './measured.js'
@@ -69,6 +69,8 @@ export interface Verdict {
 export interface Report {
   version: 1
   environment: Environment
+  /** Where it was joined of several runs: those of the others. */
+  others?: Environment[]
   systems: { [name: string]: string }
   suites: { name: string; title: string; loads: { name: string; title: string; tool: string }[] }[]
   rows: Row[]
@@ -77,6 +79,9 @@ export interface Report {
   /** Median of what others used of the CPUs while the machine's own kernel was measured. */
   foreignShare: Spread | null
 }
+
+/** The lab's loads take so much less time than the machine's own. */
+export const LAB_SHARE = 5
 
 /** The mission's aims, and how close to ext4 is close. */
 const AIMS = { iops: 3, upToKib: 32, close: 0.8 }
@@ -99,8 +104,25 @@ export function summarize(record: RunRecord, environment: Environment, suites: r
     rows,
     absent: record.entries.flatMap((entry) =>
       'absent' in entry ? [{ where: entry.where, suite: entry.suite, system: entry.system, why: entry.absent }] : []),
-    verdicts: verdicts(rows),
+    verdicts: verdicts(rows, environment),
     foreignShare: foreign.length === 0 ? null : rounded(spread(foreign)),
+  }
+}
+
+/** Runs of one place each as one report, as if one run had measured both: figures of different places are never compared. */
+export function joined([first, ...more]: readonly Report[]): Report {
+  if (more.length === 0) return first
+  const all = [first, ...more]
+  const suites = [...new Map(all.flatMap((one) => one.suites).map((suite) => [suite.name, suite])).values()]
+  return {
+    ...first,
+    others: more.map(({ environment }) => environment),
+    systems: Object.fromEntries(SYSTEMS.flatMap(({ name, label }) => all.some(({ systems }) => name in systems) ? [[name, label]] : [])),
+    suites: suites.map((suite) => ({ ...suite, loads: [...new Map(all.flatMap((one) => one.suites)
+      .filter(({ name }) => name === suite.name).flatMap(({ loads }) => loads).map((load) => [load.name, load])).values()] })),
+    rows: all.flatMap(({ rows }) => rows),
+    absent: all.flatMap(({ absent }) => absent),
+    verdicts: all.flatMap(({ verdicts: some }) => some),
   }
 }
 
@@ -157,7 +179,7 @@ function ratiosTo(own: (Measured | null)[], other: (Measured | null)[], side: Si
 }
 
 /** The mission's three loads, each by the mode of eFuse that is best at it. */
-export function verdicts(rows: readonly Row[]): Verdict[] {
+export function verdicts(rows: readonly Row[], { settings }: Pick<Environment, 'settings'>): Verdict[] {
   const found = new Map<string, Row>()
   for (const row of rows) {
     if (row.suite !== 'single-core' || !row.system.startsWith('efuse') || row.toFuse === null) continue
@@ -166,20 +188,25 @@ export function verdicts(rows: readonly Row[]): Verdict[] {
     if (best === undefined || row.perSecond.median > best.perSecond.median) found.set(id, row)
   }
   return [...found.values()].map((row) => {
-    const misses: string[] = []
+    const misses = new Map<Miss, string>()
     const { toFuse, toExt4, side, load, where, system } = row
+    const of = (name: string): Row | undefined => rows.find((one) =>
+      one.where === where && one.suite === row.suite && one.load === load && one.side === side && one.system === name)
     const kib = blockKib(load)
-    if (side === 'read' && kib <= AIMS.upToKib && toFuse!.perSecond.median < AIMS.iops) misses.push(`IOPS < ${AIMS.iops}x`)
-    if (toFuse!.p50.median >= 1) misses.push('p50')
-    if (toFuse!.p99.median >= 1) misses.push('p99')
-    if ((toFuse!.deviation?.median ?? 0) >= 1) misses.push('spread')
+    if (side === 'read' && kib <= AIMS.upToKib && toFuse!.perSecond.median < AIMS.iops) misses.set('IOPS', `IOPS < ${AIMS.iops}x`)
+    if (toFuse!.p50.median >= 1) misses.set('p50', 'p50')
+    if (toFuse!.p99.median >= 1) misses.set('p99', 'p99')
+    if ((toFuse!.deviation?.median ?? 0) >= 1) misses.set('spread', 'spread')
     if (toExt4 !== null) {
       const direct = load.endsWith('direct')
-      if (toExt4.perSecond.median < (direct ? 1 : AIMS.close)) misses.push(direct ? 'below ext4' : 'not close to ext4')
+      if (toExt4.perSecond.median < (direct ? 1 : AIMS.close)) misses.set('ext4', direct ? 'below ext4' : 'not close to ext4')
     }
     return {
-      where, load, side, system, row: { perSecond: row.perSecond, toFuse, toExt4 }, misses,
-      cause: misses.length === 0 ? null : causeOf(where, load, side, misses),
+      where, load, side, system, row: { perSecond: row.perSecond, toFuse, toExt4 }, misses: [...misses.values()],
+      cause: misses.size === 0 ? null : causesOf({
+        row, fuse: of(BASELINE)!, ext4: of('ext4'), aims: AIMS,
+        seconds: where === 'lab' ? settings.seconds / LAB_SHARE : settings.seconds,
+      }, [...misses.keys()]),
     }
   })
 }

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT
 /** What becomes of recorded rounds: the record, what tools print, the report's figures, and that texts say the same. */
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inflateSync } from 'node:zlib'
 import t from 'tap'
+import { compare, comparison } from '../bench/compare.js'
 import { parseHistogram } from '../bench/count.js'
 import { parseFio } from '../bench/fio.js'
 import { loadSuites } from '../bench/loads.js'
 import type { Key, Line, Measured, Side } from '../bench/measured.js'
 import { html, markdown } from '../bench/page.js'
 import { draw, plots } from '../bench/plots.js'
+import { png } from '../bench/png.js'
+import { published } from '../bench/published.js'
 import { RunRecord } from '../bench/record.js'
-import { summarize, type Environment, type Report } from '../bench/summary.js'
+import { joined, summarize, type Environment, type Report } from '../bench/summary.js'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const KEY: Key = { where: 'native', suite: 'single-core', load: 'random-read 4k buffered', system: 'ext4' }
@@ -126,8 +130,73 @@ t.test('tables say what the JSON says; what misses an aim is named', async (t) =
   t.match(text, '| 3.50x | 1.00x |')
   const [verdict] = report.verdicts
   const missed = { ...report, verdicts: [{ ...verdict, misses: ['p99'], cause: 'not known yet' }] }
-  t.match(markdown(missed, [], ''), '| p99 | not known yet |')
+  t.match(markdown(missed, [], ''), '**random-read 4k buffered, reads** (p99): not known yet.')
   t.match(text, /not final.*10 % of its CPU time/, 'others were busy')
+})
+
+/** Rates and times of a round, by system; requests per operation, by system. */
+function reportOf(rates: { [system: string]: [perSecond: number, ns: number][] }, requests: { [system: string]: number }): Report {
+  const record = RunRecord.inMemory()
+  for (const [system, rounds] of Object.entries(rates)) {
+    record.add({ ...KEY, system, round: -1, counted: { requests: requests[system], serverReads: requests[system], answered: {} } })
+    rounds.forEach(([rate, ns], round) => record.add({ ...KEY, system, round, measured: measured(rate, ns) }))
+  }
+  return summarize(record, ENVIRONMENT, loadSuites(2))
+}
+
+t.test('a cause is said where the figures show it, and nowhere else', async (t) => {
+  const cause = (rates: Parameters<typeof reportOf>[0], requests = { ext4: 0, fuse: 0, efuse: 0 }) => reportOf(rates, requests).verdicts[0]
+  const slow: [number, number][] = [[100, 1e7], [100, 1e7]]
+  const same: [number, number][] = [[150, 9e6], [150, 9e6]]
+  t.match(cause({ ext4: same, fuse: slow, efuse: same }), {
+    misses: ['IOPS < 3x'], cause: /beyond ext4, which itself does 1\.50x.*page cache/,
+  })
+  t.match(cause({ ext4: [[400, 2e6], [400, 2e6]], fuse: slow, efuse: [[350, 2e6], [350, 2e6]] }), { misses: [], cause: null })
+  t.match(cause({ ext4: [[400, 2e6], [400, 2e6]], fuse: slow, efuse: same }).cause, /IOPS: not known; looked at its rounds \(1\.50x to 1\.50x\), ext4 \(4\.00x\)/)
+  const slower: [number, number][] = [[350, 2e7], [350, 2e7]]
+  t.match(cause({ ext4: slower, fuse: slow, efuse: slower }).cause, /p50: a read is ext4's own.*ext4 itself has 2\.00x/)
+  t.notMatch(cause({ ext4: slower, fuse: slow, efuse: slower }, { ext4: 0, fuse: 0, efuse: 1 }).cause, /ext4's own/, 'a server has read')
+  t.match(cause({ ext4: same, fuse: slow, efuse: [[350, 9e6], [350, 2e7]] }).cause, /p50: the rounds disagree, 0\.90x to 2\.00x/)
+})
+
+t.test('two runs agree when they lie no farther apart than both state', async (t) => {
+  const run = (...rates: number[]): Report => reportOf({ ext4: rates.map((rate) => [rate, 1e9 / rate]) }, { ext4: 0 })
+  const one = run(90, 100, 110)
+  t.strictSame(compare(one, one), { compared: 3, differing: [], alone: 0 })
+  t.equal(compare(one, run(105, 115, 125)).differing.length, 0)
+  const far = compare(one, run(190, 200, 210))
+  t.strictSame(far.differing.map(({ figure, apart }) => [figure, apart]), [['op/s', 1], ['p50', 0.5], ['p99', 0.5]])
+  t.match(comparison(far), /^0 of 3 figures agree.*\| native, single-core: random-read 4k buffered, read \| ext4 \| op\/s \| 100\.0 % \| 20\.0 % \|/s)
+  t.equal(compare(run(100, 100), run(101.9, 101.9)).differing.length, 0, 'tables have whole percents')
+  t.equal(compare(run(100, 100), run(103, 103)).differing.length, 3)
+  t.equal(compare(one, reportOf({ efuse: [[1, 1]] }, { efuse: 0 })).alone, 2)
+})
+
+t.test('runs of two places become one report', async (t) => {
+  const lab = exampleReport()
+  const labOnly: Report = {
+    ...lab, rows: lab.rows.map((row) => ({ ...row, where: 'lab' })), verdicts: lab.verdicts.map((one) => ({ ...one, where: 'lab' })),
+    environment: { ...ENVIRONMENT, lab: 'instructions', guest: { kernel: '7.3' } },
+  }
+  const both = joined([exampleReport(), labOnly])
+  t.equal(both.rows.length, 2 * lab.rows.length)
+  t.equal(both.suites.length, 1)
+  t.equal(both.suites[0].loads.length, 1)
+  const text = markdown(both, [], '')
+  t.match(text, "The machine's own kernel: a CPU")
+  t.match(text, /The lab: a CPU.*In the guest: kernel 7\.3/)
+  t.match(text, "The mission's three loads: the lab")
+})
+
+t.test('a picture keeps its frequent colours, and takes the nearest for others', async (t) => {
+  const many = Array.from({ length: 64 }, (_, i) => [i, 0, 0, 255])
+  const pixels = Uint8Array.from([...many, ...many, [70, 0, 0, 255], [0, 0, 0, 255]].flat())
+  const file = png(pixels, 65, 2)
+  const at = file.indexOf('IDAT') + 4
+  const lines = inflateSync(file.subarray(at, at + file.readUInt32BE(at - 8)))
+  const palette = file.subarray(file.indexOf('PLTE') + 4, file.indexOf('PLTE') + 4 + 3 * 64)
+  const colours = [...lines.subarray(1, 66), ...lines.subarray(67)].map((index) => palette[3 * index])
+  t.strictSame(colours, [...many, ...many, [63], [0]].map(([red]) => red))
 })
 
 t.test('pictures are drawn without a browser; the page needs nothing else', async (t) => {
@@ -146,8 +215,7 @@ t.test('pictures are drawn without a browser; the page needs nothing else', asyn
 })
 
 t.test('docs/results.md is what its JSON says', async (t) => {
-  const path = join(ROOT, 'docs/results/report.json')
-  if (!existsSync(path)) return void t.pass('there is none')
-  const report = JSON.parse(readFileSync(path, 'utf8')) as Report
+  const report = published(ROOT)
   t.equal(readFileSync(join(ROOT, 'docs/results.md'), 'utf8'), markdown(report, plots(report), 'results/pictures', 'png'))
+  for (const { load, misses, cause } of report.verdicts) t.equal(misses.length > 0, Boolean(cause), `${load}: what is missed has a cause`)
 })
