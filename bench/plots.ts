@@ -66,14 +66,15 @@ const OF: { [where in Where]: string } = { native: "this machine's kernel", lab:
 
 /** All pictures of a report; those that would show nothing are left out. */
 export function plots(report: Report): Plot[] {
-  return (['native', 'lab'] as const).flatMap((where) => report.suites.flatMap((suite) => {
-    const rows = report.rows.filter((row) => row.where === where && row.suite === suite.name)
+  return (['native', 'lab'] as const).flatMap((where) => report.suites.flatMap((suite) => halves(suite.loads).flatMap((half) => {
+    const rows = report.rows.filter((row) => row.where === where && row.suite === suite.name && row.load.endsWith(half ?? ''))
     const commands = new Set(suite.loads.filter(({ tool }) => tool === 'command').map(({ name }) => name))
     const fio = new Set(suite.loads.filter(({ tool }) => tool === 'fio').map(({ name }) => name))
     const calls = rows.filter(({ load }) => !commands.has(load))
     const jobs = rows.filter(({ load }) => fio.has(load))
     const plot = (name: string, what: string, spec: TopLevelSpec | null): Plot[] => spec === null ? [] : [{
-      name: `${where}-${suite.name}-${name}`, suite: suite.name, where, title: `${what} (${OF[where]})`, spec,
+      name: [where, suite.name, name, ...half === null ? [] : [half]].join('-'), suite: suite.name, where,
+      title: `${what}${half === null ? '' : `, ${HALVES[half]}`} (${OF[where]})`, spec,
     }]
     return [
       ...plot('rate', 'Operations per second: more is better; lines from the slowest to the fastest round', bars(report, calls, RATE)),
@@ -86,7 +87,16 @@ export function plots(report: Report): Plot[] {
       ...plot('decisions', "How the data accelerator's reads went, round after round", decisions(report, jobs)),
       ...plot('cdf', 'Share of operations that took no longer', cdf(report, jobs)),
     ]
-  }))
+  })))
+}
+
+/** A picture of more loads than this is two. */
+const LOADS_AT_ONCE = 16
+const HALVES = { buffered: 'buffered', direct: 'with O_DIRECT' }
+
+/** @returns how names of loads end that share a picture; null: all */
+function halves(loads: readonly { name: string }[]): (keyof typeof HALVES | null)[] {
+  return loads.length > LOADS_AT_ONCE ? ['buffered', 'direct'] : [null]
 }
 
 function sort(report: Report, rows: readonly Row[]): string[] {
