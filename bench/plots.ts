@@ -82,7 +82,8 @@ export function plots(report: Report): Plot[] {
       ...plot('latency', 'Time of one operation: left is better', latencies(report, calls)),
       ...plot('commands', 'Commands: shorter is better', bars(report, rows.filter(({ load }) => commands.has(load)), TIME)),
       ...plot('requests', 'Requests that reached user space: fewer is better', suite.name === 'multi-core' ? null
-        : bars(report, rows.filter(({ system }) => system !== 'ext4'), REQUESTS)),
+        // Counted of a whole load, its reads and writes together.
+        : bars(report, rows.filter(({ system, side }) => system !== 'ext4' && side !== 'write'), REQUESTS, loadTitle)),
       ...plot('scaling', 'Operations per second by jobs', suite.name === 'multi-core' ? scaling(report, jobs) : null),
       ...plot('decisions', "How the data accelerator's reads went, round after round", decisions(report, jobs)),
       ...plot('cdf', 'Share of operations that took no longer', cdf(report, jobs)),
@@ -104,8 +105,13 @@ function sort(report: Report, rows: readonly Row[]): string[] {
   return SYSTEMS.map(({ name }) => name).filter((name) => there.has(name)).map((name) => report.systems[name])
 }
 
-function panel(report: Report, { suite, load, side }: Row): string {
-  const { title } = report.suites.find(({ name }) => name === suite)!.loads.find(({ name }) => name === load)!
+function loadTitle(report: Report, { suite, load }: Row): string {
+  return report.suites.find(({ name }) => name === suite)!.loads.find(({ name }) => name === load)!.title
+}
+
+function panel(report: Report, row: Row): string {
+  const { suite, load, side } = row
+  const title = loadTitle(report, row)
   const both = report.rows.some((row) => row.suite === suite && row.load === load && row.side !== side)
   return both ? `${title}: ${side}s` : title
 }
@@ -117,13 +123,15 @@ function look(report: Report, rows: readonly Row[], index: 0 | 1 | 2): { domain:
 }
 
 /** Facets side by side, as many as fit. */
-function facets(rows: readonly Row[], report: Report, columns: number, inner: object, values: object[]): TopLevelSpec {
+function facets(
+  rows: readonly Row[], report: Report, columns: number, inner: object, values: object[], title = panel,
+): TopLevelSpec {
   const width = Math.floor(WIDTH / columns) - 60
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     background: 'white',
     data: { values },
-    facet: { field: 'panel', type: 'nominal', title: null, sort: [...new Set(rows.map((row) => panel(report, row)))],
+    facet: { field: 'panel', type: 'nominal', title: null, sort: [...new Set(rows.map((row) => title(report, row)))],
       header: { labelFontSize: 10.5, labelFontWeight: 'bold', labelLimit: 0 } },
     columns,
     spec: { width, ...inner },
@@ -136,10 +144,12 @@ function facets(rows: readonly Row[], report: Report, columns: number, inner: ob
   } as TopLevelSpec
 }
 
-function bars(report: Report, rows: readonly Row[], metric: Metric): TopLevelSpec | null {
+function bars(report: Report, rows: readonly Row[], metric: Metric, title = panel): TopLevelSpec | null {
   const values = rows.flatMap((row) => {
     const found = metric.of(row)
-    return found === null ? [] : [{ panel: panel(report, row), system: report.systems[row.system], ...found }]
+    if (found === null) return []
+    const { value, min, max } = found
+    return [{ panel: title(report, row), system: report.systems[row.system], value, ...min < max ? { min, max } : {} }]
   })
   if (values.length === 0) return null
   const y = { field: 'system', type: 'nominal', title: null, sort: sort(report, rows) }
@@ -157,7 +167,7 @@ function bars(report: Report, rows: readonly Row[], metric: Metric): TopLevelSpe
       { mark: { type: 'tick', thickness: 1.5, size: 7, color: '#000000' }, encoding: { y, x: { field: 'min', type: 'quantitative' } } },
       { mark: { type: 'tick', thickness: 1.5, size: 7, color: '#000000' }, encoding: { y, x: { field: 'max', type: 'quantitative' } } },
     ],
-  }, values)
+  }, values, title)
   return { ...layers, resolve: { scale: { x: 'independent' } } } as TopLevelSpec
 }
 
