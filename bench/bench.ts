@@ -41,7 +41,7 @@ export interface BenchOptions {
 
 export class WrongBenchUsage extends Error {}
 
-const FULL = { large: '64m', labLarge: '8m', files: 512, labFiles: 128 }
+const FULL = { large: '64m', labLarge: '4m', files: 512, labFiles: 64 }
 const SMOKE = { large: '4m', labLarge: '4m', files: 16, labFiles: 16 }
 const INTERRUPTED = 130
 
