@@ -41,6 +41,11 @@ function ratio({ toFuse, toExt4 }: Row, miss: Miss): Spread | null {
 /** Requests per operation below which the kernel has answered all but the first. */
 const RARELY = 0.05
 
+/** Whether FUSE passthrough has done the row's reads and writes. */
+function passesThrough({ system, requests }: Row): boolean {
+  return /^efuse(-uring)?$/.test(system) && requests !== null && requests < RARELY
+}
+
 const CAUSES: readonly Cause[] = [
   {
     // ext4 is what a mode without any cost would be.
@@ -59,15 +64,15 @@ const CAUSES: readonly Cause[] = [
     misses: ['p50', 'p99'],
     shown: ({ row, ext4 }, miss) => {
       const own = ext4 === undefined ? null : ratio(ext4, miss)
-      if (own === null || own.median < 1 || row.requests === null || row.requests >= RARELY) return null
-      return `a read is ext4's own (${percent(row.requests)} of operations are requests), and ext4 itself has ${times(own.median)}`
+      if (own === null || own.median < 1 || !passesThrough(row)) return null
+      return `a read is ext4's own (${percent(row.requests!)} of operations are requests), and ext4 itself has ${times(own.median)}`
     },
   },
   {
     // Beside writes, reads of ext4's page cache take longer.
     misses: ['p50'],
     shown: ({ row, ext4 }) => row.side === 'read' && row.where === 'native' && /^large-files .* buffered$/.test(row.load) &&
-      row.requests !== null && row.requests < RARELY && (ext4?.toFuse?.p50.median ?? 0) >= 1
+      passesThrough(row) && (ext4?.toFuse?.p50.median ?? 0) >= 1
       ? 'ext4\'s reads take longer beside as many writes: by perf, 128K take 1.2 times as long to copy (`_copy_to_iter`) and 1.4 ' +
         'times to find (`filemap_get_read_batch`), which is waiting for memory; why plain FUSE\'s pages suffer less is not known'
       : null,
@@ -80,8 +85,9 @@ const CAUSES: readonly Cause[] = [
       const count = row.perSecond.median * seconds
       const one = row.deviationNs.median * Math.sqrt(count) / 1e6
       return `made by fewer than one in 1,000 (p99.9 is ${times(row.p999Ns.median / fuse.p999Ns.median)}); of a round's ` +
-        `${Math.round(count).toLocaleString('en')} a single one of ${Number(one.toPrecision(2))} ms has as much. Interruptions do that: with SCHED_FIFO, which ` +
-        'lets nobody interrupt, ext4\'s own in small files at 4K was 1 to 6 us instead of 95 to 197 on a busy machine'
+        `${Math.round(count).toLocaleString('en')} a single one of ${Number(one.toPrecision(2))} ms has as much. ` +
+        'Interruptions do that: with SCHED_FIFO, which lets nobody interrupt, ext4\'s own in small files at 4K was 1 to 6 us ' +
+        'instead of 95 to 197 on a busy machine'
     },
   },
   {
@@ -111,6 +117,6 @@ function lookedAt({ row, fuse, ext4 }: Case, miss: Miss): string {
     ...found === null ? [] : [`its rounds (${times(found.min)} to ${times(found.max)})`],
     ...own === null ? [] : [`ext4 (${times(own.median)})`],
     `requests per operation (${each(row.requests)}, plain FUSE ${each(fuse.requests)})`,
-    `CPU per operation (${each(row.cpuNs === null ? null : row.cpuNs / 1000)} us, plain FUSE ${each(fuse.cpuNs === null ? null : fuse.cpuNs / 1000)})`,
+    `CPU per operation (${each(row.cpuNs)} ns, plain FUSE ${each(fuse.cpuNs)})`,
   ].join(', ')
 }
