@@ -4,6 +4,8 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { findServer } from '../src/mount/control.js'
+import { mounts } from '../src/mount/mountinfo.js'
 import type { MountReport } from '../src/mount/report.js'
 import type { Client, Duration } from './client.js'
 import { COMMANDS, type Command } from './commands.js'
@@ -327,12 +329,12 @@ async function count(served: Served, run: Run): Promise<Counted> {
   const { server, system: { own, module } } = served
   const none: Counted = { requests: null, serverReads: null, answered: {} }
   if (server.connection === null) return { ...none, requests: 0, serverReads: 0 }
-  const earlier = own ? answered(server.directory) : {}
+  const earlier = own ? await answered(server.directory) : {}
   let operations = 0
   const counts = await countRequests(server.connection, module ? 'efuse' : 'fuse', async (before) => {
     operations = (await run(served, before)).operations
   })
-  const later = own && Object.keys(earlier).length > 0 ? answered(server.directory) : {}
+  const later = own && Object.keys(earlier).length > 0 ? await answered(server.directory) : {}
   return {
     requests: counts === null ? null : counts.all / operations,
     serverReads: counts === null ? null : counts.reads / operations,
@@ -342,15 +344,22 @@ async function count(served: Served, run: Run): Promise<Counted> {
 }
 
 /** What a mount's kernel has answered itself so far, by request. */
-function answered(mountpoint: string): { [name: string]: number } {
-  return Object.fromEntries(Object.entries(kernelReport(mountpoint)?.answered ?? {}).map(([name, { count: total }]) => [name, total]))
+async function answered(mountpoint: string): Promise<{ [name: string]: number }> {
+  const all = (await kernelReport(mountpoint))?.answered ?? {}
+  return Object.fromEntries(Object.entries(all).map(([name, { count: total }]) => [name, total]))
 }
 
-function kernelReport(mountpoint: string): MountReport['kernel'] | null {
+/** What `efuse stat` says, without its process: Node's start takes half a minute in the lab. */
+async function kernelReport(mountpoint: string): Promise<MountReport['kernel'] | null> {
   try {
-    const text = execFileSync(process.execPath, [join(ROOT, 'efuse.js'), 'stat', mountpoint, '--json'],
-      { encoding: 'utf8', timeout: 60_000, stdio: ['ignore', 'pipe', 'ignore'] })
-    return (JSON.parse(text) as MountReport).kernel
+    const { device } = mounts().findLast((one) => one.mountpoint === mountpoint)!
+    const found = await findServer(device)
+    if (found === null || 'refused' in found) return null
+    try {
+      return (await found.client.ask<MountReport>('report')).kernel
+    } finally {
+      found.client.close()
+    }
   } catch {
     return null
   }
@@ -359,9 +368,9 @@ function kernelReport(mountpoint: string): MountReport['kernel'] | null {
 /** Adds how the accelerator's reads went during a run. */
 async function deciding(served: Served, { tool }: Load, run: () => Promise<Measured>): Promise<Measured> {
   if (!served.system.decides || tool !== 'fio') return run()
-  const before = served.decisions ?? decisionsSoFar(served)
+  const before = served.decisions ?? await decisionsSoFar(served)
   const measured = await run()
-  const after = decisionsSoFar(served)
+  const after = await decisionsSoFar(served)
   // Nobody else reads there: the next run begins where this one ended.
   served.decisions = after
   if (before === null || after === null) return measured
@@ -370,8 +379,8 @@ async function deciding(served: Served, { tool }: Load, run: () => Promise<Measu
   return { ...measured, decisions }
 }
 
-function decisionsSoFar({ server }: Served): Decisions | null {
-  const data = kernelReport(server.directory)?.data
+async function decisionsSoFar({ server }: Served): Promise<Decisions | null> {
+  const data = (await kernelReport(server.directory))?.data
   if (!data) return null
   const { cached, direct, reads_passed: passed, probes, mispredicted } = data
   return { cached, direct, passed, probes, mispredicted }
