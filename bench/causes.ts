@@ -42,8 +42,12 @@ function ratio({ toFuse, toExt4 }: Row, miss: Miss): Spread | null {
 const RARELY = 0.05
 
 /** Whether FUSE passthrough has done the row's reads and writes. */
-function passesThrough({ system, requests }: Row): boolean {
-  return /^efuse(-uring)?$/.test(system) && requests !== null && requests < RARELY
+function passesThrough(row: Row): boolean {
+  return /^efuse(-uring)?$/.test(row.system) && seldomAsks(row)
+}
+
+function seldomAsks({ requests }: Row): boolean {
+  return requests !== null && requests < RARELY
 }
 
 const CAUSES: readonly Cause[] = [
@@ -64,8 +68,18 @@ const CAUSES: readonly Cause[] = [
     misses: ['p50', 'p99'],
     shown: ({ row, ext4 }, miss) => {
       const own = ext4 === undefined ? null : ratio(ext4, miss)
-      if (own === null || own.median < 1 || !passesThrough(row)) return null
+      if (row.where === 'lab' || own === null || own.median < 1 || !passesThrough(row)) return null
       return `a read is ext4's own (${percent(row.requests!)} of operations are requests), and ext4 itself has ${times(own.median)}`
+    },
+  },
+  {
+    // Instructions are the same from round to round: what is more is another path.
+    misses: ['p50', 'p99'],
+    shown: ({ row, fuse, ext4 }) => {
+      const more = ext4 === undefined ? 0 : row.p50Ns.median - ext4.p50Ns.median
+      if (row.where !== 'lab' || more <= 0 || !seldomAsks(row) || !seldomAsks(fuse)) return null
+      return "neither asks its server; plain FUSE's reads are hits in its page cache, which cost what ext4's do " +
+        `(${us(fuse)}, ${us(ext4!)}), ours come from another file's, ${Math.round(more)} ns of instructions farther`
     },
   },
   {
@@ -103,10 +117,13 @@ const us = ({ p50Ns }: Row): string => `${Number((p50Ns.median / 1000).toPrecisi
 
 /** All that the figures show of each miss; otherwise what they are. */
 export function causesOf(seen: Case, misses: readonly Miss[]): string {
-  return misses.map((miss) => {
+  const named = new Map<string, Miss[]>()
+  for (const miss of misses) {
     const found = CAUSES.flatMap((cause) => cause.misses.includes(miss) ? cause.shown(seen, miss) ?? [] : [])
-    return `${misses.length > 1 ? `${miss}: ` : ''}${found.length > 0 ? found.join('; ') : `not known; looked at ${lookedAt(seen, miss)}`}`
-  }).join('. ')
+    const text = found.length > 0 ? found.join('; ') : `not known; looked at ${lookedAt(seen, miss)}`
+    named.set(text, [...named.get(text) ?? [], miss])
+  }
+  return [...named].map(([text, some]) => misses.length > 1 ? `${some.join(', ')}: ${text}` : text).join('. ')
 }
 
 function lookedAt({ row, fuse, ext4 }: Case, miss: Miss): string {

@@ -135,11 +135,13 @@ t.test('tables say what the JSON says; what misses an aim is named', async (t) =
 })
 
 /** Rates and times of a round, by system; requests per operation, by system. */
-function reportOf(rates: { [system: string]: [perSecond: number, ns: number][] }, requests: { [system: string]: number }): Report {
+function reportOf(
+  rates: { [system: string]: [perSecond: number, ns: number][] }, requests: { [system: string]: number }, where = KEY.where,
+): Report {
   const record = RunRecord.inMemory()
   for (const [system, rounds] of Object.entries(rates)) {
-    record.add({ ...KEY, system, round: -1, counted: { requests: requests[system], serverReads: requests[system], answered: {} } })
-    rounds.forEach(([rate, ns], round) => record.add({ ...KEY, system, round, measured: measured(rate, ns) }))
+    record.add({ ...KEY, where, system, round: -1, counted: { requests: requests[system], serverReads: requests[system], answered: {} } })
+    rounds.forEach(([rate, ns], round) => record.add({ ...KEY, where, system, round, measured: measured(rate, ns) }))
   }
   return summarize(record, ENVIRONMENT, loadSuites(2))
 }
@@ -156,9 +158,11 @@ t.test('a cause is said where the figures show it, and nowhere else', async (t) 
   t.match(cause({ ext4: fast, fuse: slow, efuse: same }).cause,
     /IOPS: not known; looked at its rounds \(1\.50x to 1\.50x\), ext4 \(4\.00x\)/)
   const slower: [number, number][] = [[350, 2e7], [350, 2e7]]
-  t.match(cause({ ext4: slower, fuse: slow, efuse: slower }).cause, /p50: a read is ext4's own.*ext4 itself has 2\.00x/)
+  t.match(cause({ ext4: slower, fuse: slow, efuse: slower }).cause, /p50, p99: a read is ext4's own.*ext4 itself has 2\.00x/)
   t.notMatch(cause({ ext4: slower, fuse: slow, efuse: slower }, { ext4: 0, fuse: 0, efuse: 1 }).cause, /ext4's own/, 'a server has read')
-  t.match(cause({ ext4: same, fuse: slow, efuse: [[350, 9e6], [350, 2e7]] }).cause, /p50: the rounds disagree, 0\.90x to 2\.00x/)
+  t.match(cause({ ext4: same, fuse: slow, efuse: [[350, 9e6], [350, 2e7]] }).cause, /p50, p99, spread: the rounds disagree, 0\.90x to 2\.00x/)
+  const instructions = reportOf({ ext4: slow, fuse: slow, efuse: [[90, 1.1e7]] }, { ext4: 0, fuse: 0, efuse: 0 }, 'lab').verdicts[0]
+  t.match(instructions.cause, /p50, p99: neither asks its server.* 1000000 ns of instructions farther/)
 })
 
 t.test('two runs agree when they lie no farther apart than both state', async (t) => {
