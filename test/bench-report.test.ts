@@ -140,7 +140,8 @@ function reportOf(
 ): Report {
   const record = RunRecord.inMemory()
   for (const [system, rounds] of Object.entries(rates)) {
-    record.add({ ...KEY, where, system, round: -1, counted: { requests: requests[system], serverReads: requests[system], answered: {} } })
+    const asked = requests[system]
+    record.add({ ...KEY, where, system, round: -1, counted: { requests: asked, serverReads: asked, answered: {} } })
     rounds.forEach(([rate, ns], round) => record.add({ ...KEY, where, system, round, measured: measured(rate, ns) }))
   }
   return summarize(record, ENVIRONMENT, loadSuites(2))
@@ -160,7 +161,8 @@ t.test('a cause is said where the figures show it, and nowhere else', async (t) 
   const slower: [number, number][] = [[350, 2e7], [350, 2e7]]
   t.match(cause({ ext4: slower, fuse: slow, efuse: slower }).cause, /p50, p99: a read is ext4's own.*ext4 itself has 2\.00x/)
   t.notMatch(cause({ ext4: slower, fuse: slow, efuse: slower }, { ext4: 0, fuse: 0, efuse: 1 }).cause, /ext4's own/, 'a server has read')
-  t.match(cause({ ext4: same, fuse: slow, efuse: [[350, 9e6], [350, 2e7]] }).cause, /p50, p99, spread: the rounds disagree, 0\.90x to 2\.00x/)
+  t.match(cause({ ext4: same, fuse: slow, efuse: [[350, 9e6], [350, 2e7]] }).cause,
+    /p50, p99, spread: the rounds disagree, 0\.90x to 2\.00x/)
   const instructions = reportOf({ ext4: slow, fuse: slow, efuse: [[90, 1.1e7]] }, { ext4: 0, fuse: 0, efuse: 0 }, 'lab').verdicts[0]
   t.match(instructions.cause, /p50, p99: neither asks its server.* 1000000 ns of instructions farther/)
 })
