@@ -88,7 +88,7 @@ const CAUSES: readonly Cause[] = [
     shown: ({ row, ext4 }) => row.side === 'read' && row.where === 'native' && /^large-files .* buffered$/.test(row.load) &&
       passesThrough(row) && (ext4?.toFuse?.p50.median ?? 0) >= 1
       ? 'ext4\'s reads take longer beside as many writes: by perf, 128K take 1.2 times as long to copy (`_copy_to_iter`) and 1.4 ' +
-        'times to find (`filemap_get_read_batch`), which is waiting for memory; why plain FUSE\'s pages suffer less is not known'
+        'times to find (`filemap_get_read_batch`), as if memory were waited for; why plain FUSE\'s pages suffer less is not known'
       : null,
   },
   {
@@ -100,7 +100,7 @@ const CAUSES: readonly Cause[] = [
       const one = row.deviationNs.median * Math.sqrt(count) / 1e6
       return `made by fewer than one in 1,000 (p99.9 is ${times(row.p999Ns.median / fuse.p999Ns.median)}); of a round's ` +
         `${Math.round(count).toLocaleString('en')} a single one of ${Number(one.toPrecision(2))} ms has as much. ` +
-        'Interruptions do that: with SCHED_FIFO, which lets nobody interrupt, ext4\'s own in small files at 4K was 1 to 6 us ' +
+        'Interruptions can: with SCHED_FIFO, which lets nobody interrupt, ext4\'s own in small files at 4K was 1 to 6 us ' +
         'instead of 95 to 197 on a busy machine'
     },
   },

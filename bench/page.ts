@@ -2,6 +2,7 @@
 /** The report as files: JSON, Markdown, pictures, and one page that needs nothing else. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { loadSuites } from './loads.js'
 import { draw, plots, type Drawn, type Plot } from './plots.js'
 import { LAB_SHARE, type Environment, type Report, type Row, type Verdict } from './summary.js'
 import type { Spread } from './statistics.js'
@@ -94,6 +95,7 @@ function parts(report: Report, pictures: readonly Plot[]): Part[] {
       ...(moduleHere ? [] : ['efuse.ko at its own speed: this kernel takes no modules. The lab has it, and counts instructions: ' +
         'figures there compare with each other, not with those of the machine\'s own kernel, and say nothing about waiting, ' +
         'caches of the CPU, or CPUs that work at once.']),
+      ...notInLab(report),
       ...report.absent.map(({ where, suite, system, why }) =>
         `${system} in ${suite} (${where === 'lab' ? 'the lab' : "the machine's own kernel"}): ${why}.`),
     ] },
@@ -126,6 +128,20 @@ function parts(report: Report, pictures: readonly Plot[]): Part[] {
     }
   }
   return found
+}
+
+/** Loads that the lab could do and that nobody had it do, where it did some. */
+function notInLab({ rows, environment }: Report): string[] {
+  const done = new Set(rows.filter(({ where }) => where === 'lab').map(({ suite, load }) => `${suite}/${load}`))
+  if (done.size === 0) return []
+  const could = loadSuites(environment.machine.cpus).filter(({ where }) => where.includes('lab'))
+    .map(({ name, loads }) => ({ name, loads: loads.filter(({ nativeOnly }) => nativeOnly !== true) }))
+  const lacking = could.flatMap(({ name, loads }) => {
+    const without = loads.filter((load) => !done.has(`${name}/${load.name}`)).length
+    return without === 0 ? [] : [`${without} of ${loads.length} loads of ${name}`]
+  })
+  return lacking.length === 0 ? [] : [`In the lab: ${lacking.join(', ')}. ` +
+    'The run was not asked for them, or was ended before: each takes minutes there.']
 }
 
 /** What a run was made with. */
