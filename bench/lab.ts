@@ -76,6 +76,9 @@ export async function runInLab(suite: LoadSuite, loads: readonly Load[], setting
 
 async function boot(suite: LoadSuite, loads: readonly Load[], examples: string, setting: LabSetting): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'efuse-bench-lab-'))
+  const remove = (): void => rmSync(folder, { recursive: true, force: true })
+  // An interruption ends the process on the spot.
+  process.once('exit', remove)
   try {
     const plan: GuestPlan = {
       suite: suite.name, loads: loads.map(({ name }) => name), systems: setting.systems.map(({ name }) => name),
@@ -108,6 +111,7 @@ async function boot(suite: LoadSuite, loads: readonly Load[], examples: string, 
     })
     if (status !== 0) throw new Error(`the guest ended with status ${status}: ${last}`)
   } finally {
-    rmSync(folder, { recursive: true, force: true })
+    process.off('exit', remove)
+    remove()
   }
 }
