@@ -242,6 +242,19 @@ extern int bpf_efuse_reply_copy(struct efuse_ctx *ctx, __u32 offset, void *mem, 
 extern int bpf_efuse_reply_first(struct efuse_ctx *ctx, void *mem, __u32 mem__sz) __ksym;
 
 /*
+ * READs. What the server sends in answer to O_DIRECT's goes to the caller's memory, where the caller may change it, and
+ * is not shown in reply (-EACCES). bpf_efuse_read_around(), in begin, asks the server for another range instead (with
+ * ctx->background for none but the same), and shows it: in reply ctx->offset and ctx->size are that range. If the caller
+ * wants more than it, the read hook is asked once more after that. Where all this has no answer, the server is asked for
+ * what the caller wants. At most 256 KiB, else -ERANGE.
+ *
+ * bpf_efuse_inode_size() tells how long the kernel takes the request's file to be, in request hooks and begin; -ENOENT in
+ * reply.
+ */
+extern int bpf_efuse_read_around(struct efuse_ctx *ctx, __u64 offset, __u32 size) __ksym;
+extern __s64 bpf_efuse_inode_size(struct efuse_ctx *ctx) __ksym;
+
+/*
  * What a server can do beside FUSE, if it has said so (EFUSE_IOC_CAN); bpf_efuse_want() asks for it in begin, of requests
  * that somebody waits for: 0, or -EOPNOTSUPP.
  *	ATTR		WRITE: bpf_efuse_reply_extra() in reply has the attributes after it, struct fuse_attr_out (0: it has not)

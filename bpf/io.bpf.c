@@ -221,6 +221,20 @@ struct passage {
 	_Bool complete;
 };
 
+/* A small file, of which something was taken in, is taken in as a whole: the answer gets nothing of the other blocks. */
+static __noinline int take_whole(struct efuse_ctx *ctx, const struct efuse_backing_state *file, struct passage *passage)
+{
+	if (!file || !passage)
+		return 0;
+	for (__u64 index = 0; index < IO_MOST_BLOCKS && index << IO_BLOCK_SHIFT < file->size; index++) {
+		__u64 left = file->size - (index << IO_BLOCK_SHIFT);
+
+		if (serve_block(ctx, file, index, left < IO_BLOCK ? left : IO_BLOCK) == BLOCK_FILLED)
+			passage->filled++;
+	}
+	return 0;
+}
+
 /* Answers from the cache, up to the first block that is neither there nor can be taken in. */
 static __noinline int through_cache(struct efuse_ctx *ctx, struct passage *passage)
 {
@@ -251,9 +265,11 @@ static __noinline int through_cache(struct efuse_ctx *ctx, struct passage *passa
 		passage->done = from + length - start;
 		if (left <= IO_BLOCK) {
 			passage->complete = 1;
-			return 0;
+			break;
 		}
 	}
+	if (passage->complete && passage->filled && file.size <= limit)
+		take_whole(ctx, &file, passage);
 	return 0;
 }
 

@@ -42,10 +42,14 @@ struct efuse_args {
 	union {
 		/* LOOKUP: the inode that a program's answer names, held until the caller has taken it. */
 		struct inode *inode;
-		/* Background requests: what @end was before ours took its place, and whose request it is. */
+		/*
+		 * Background requests: what @end was before ours took its place, whose request it is, and memory that
+		 * a READ's answer comes to first, or NULL.
+		 */
 		struct {
 			void (*end)(struct fuse_args *args, int error);
 			struct fuse_conn *fc;
+			void *bytes;
 		};
 		/* UNLINK, RMDIR, RENAME: the inodes that lose a name by it, see struct efuse_ctx. */
 		u64 targets[2];

@@ -7,6 +7,7 @@
 #ifndef _FS_EFUSE_BPF_H
 #define _FS_EFUSE_BPF_H
 
+#include <linux/sizes.h>
 #include <linux/types.h>
 #include "efuse_args.h"
 #include "efuse_uapi.h"
@@ -20,6 +21,9 @@
 
 /* Notifications are shown to begin as opcodes from here on, by their enum fuse_notify_code. */
 #define EFUSE_NOTIFY 0x10000
+
+/* Bytes that bpf_efuse_read_around() may ask the server for. */
+#define EFUSE_READ_AROUND SZ_256K
 
 /* What bpf_efuse_inode() tells, see bpf/efuse.h. */
 #define EFUSE_INODE_HELD		BIT(0)

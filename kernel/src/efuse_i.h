@@ -119,6 +119,9 @@ struct efuse_call {
 	loff_t pos;
 	/* the backing file was read, which has noted that it was accessed */
 	bool backing_read;
+	/* READ: what the server is asked for instead, see bpf_efuse_read_around(); 0 bytes: what the caller wants */
+	u64 around_offset;
+	u32 around_size;
 	/* reply: what the server has told beside its answer, or NULL */
 	const struct fuse_attr_out *extra;
 	/* room for it */
@@ -169,6 +172,7 @@ int efuse_set_queues(struct fuse_conn *fc, unsigned long nr);
 int efuse_set_background(struct fuse_conn *fc, unsigned long max);
 
 /* efuse_kfunc.c */
+u32 efuse_pages_copy(struct fuse_args *args, u32 offset, void *to, const void *from, u32 len);
 bool efuse_attr_valid(const struct fuse_attr *attr);
 int efuse_kfuncs_init(const struct bpf_struct_ops *ops);
 

@@ -22,8 +22,8 @@
 #include "efuse_backing.h"
 #include "efuse_file.h"
 
-/* Copies between memory and the request's pages, from @offset on: the bytes that there were. */
-static u32 efuse_pages_copy(struct fuse_args *args, u32 offset, void *to, const void *from, u32 len)
+/* Copies between memory and the request's pages, from @offset on, or zeroes them: the bytes that there were. */
+u32 efuse_pages_copy(struct fuse_args *args, u32 offset, void *to, const void *from, u32 len)
 {
 	struct fuse_args_pages *ap = container_of(args, typeof(*ap), args);
 	u32 copied = 0;
@@ -761,7 +761,8 @@ __bpf_kfunc int bpf_efuse_reply_dirent(struct efuse_ctx *ctx, const void *entry,
  * @mem: for the copy; zeroed behind it
  * @mem__sz: of @mem
  *
- * Returns: bytes copied, or -EINVAL
+ * Returns: bytes copied, or -EINVAL; -EACCES: a READ's data went to the caller's own memory (O_DIRECT), see
+ * bpf_efuse_read_around()
  */
 __bpf_kfunc int bpf_efuse_reply_copy(struct efuse_ctx *ctx, u32 offset, void *mem, u32 mem__sz)
 {
@@ -781,6 +782,9 @@ __bpf_kfunc int bpf_efuse_reply_copy(struct efuse_ctx *ctx, u32 offset, void *me
 	part = offset < size ? min(size - offset, mem__sz) : 0;
 	if (!part)
 		return 0;
+	/* the caller's own memory, which another of its threads may have changed: that is not what the server sent */
+	if (call->hook == EFUSE_REPLY && args->out_pages && args->user_pages)
+		return -EACCES;
 	if (args->out_pages)
 		return efuse_pages_copy(args, offset, mem, NULL, part);
 	if (!arg->value)
@@ -856,6 +860,57 @@ __bpf_kfunc int bpf_efuse_want(struct efuse_ctx *ctx, u32 what)
 		return -EOPNOTSUPP;
 	call->args->efuse.wants |= what;
 	return 0;
+}
+
+/**
+ * bpf_efuse_read_around - asks the server for another part of the file than the caller wants, where programs can see it
+ * @ctx: in the begin hook of a READ
+ * @offset: where in the file to begin
+ * @size: bytes
+ *
+ * In the background it can but be what the caller wants, and is of use where that goes to the caller's own memory.
+ * In the reply hook ctx->offset and ctx->size are then these. If the caller wants more, the read hook is asked once
+ * more. Where nothing of that has the answer, the server is asked for what the caller wants, and reply is told of that,
+ * too.
+ *
+ * Returns: 0; -EINVAL: no such request, or no range; -ERANGE: more than the server takes, or than EFUSE_READ_AROUND;
+ * -EALREADY: another program has asked
+ */
+__bpf_kfunc int bpf_efuse_read_around(struct efuse_ctx *ctx, u64 offset, u32 size)
+{
+	struct efuse_call *call = efuse_call(ctx);
+	struct fuse_conn *fc = call->fc;
+
+	if (call->hook != EFUSE_BEGIN || ctx->opcode != FUSE_READ || !size || offset > LLONG_MAX - size)
+		return -EINVAL;
+	if (ctx->background && (!call->args->user_pages || offset != ctx->offset || size != ctx->size))
+		return -EINVAL;
+	if (size > min3(fc->max_read, fc->max_pages << PAGE_SHIFT, EFUSE_READ_AROUND))
+		return -ERANGE;
+	if (call->around_size)
+		return -EALREADY;
+	call->around_offset = offset;
+	call->around_size = size;
+	return 0;
+}
+
+/**
+ * bpf_efuse_inode_size - how long the kernel takes the request's file to be
+ * @ctx: request, in its hook or begin
+ *
+ * Returns: bytes, or -ENOENT: its inode is not held
+ */
+__bpf_kfunc s64 bpf_efuse_inode_size(struct efuse_ctx *ctx)
+{
+	struct inode *inode;
+	s64 size = -ENOENT;
+
+	rcu_read_lock();
+	inode = efuse_find_inode(efuse_call(ctx), ctx->nodeid);
+	if (inode)
+		size = i_size_read(inode);
+	rcu_read_unlock();
+	return size;
 }
 
 /**
@@ -1014,6 +1069,8 @@ BTF_ID_FLAGS(func, bpf_efuse_reply_copy)
 BTF_ID_FLAGS(func, bpf_efuse_reply_first)
 BTF_ID_FLAGS(func, bpf_efuse_reply_extra)
 BTF_ID_FLAGS(func, bpf_efuse_want)
+BTF_ID_FLAGS(func, bpf_efuse_read_around)
+BTF_ID_FLAGS(func, bpf_efuse_inode_size)
 BTF_ID_FLAGS(func, bpf_efuse_backing_size)
 BTF_ID_FLAGS(func, bpf_efuse_backing_state)
 BTF_ID_FLAGS(func, bpf_efuse_backing_fill)

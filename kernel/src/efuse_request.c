@@ -376,6 +376,75 @@ static noinline ssize_t efuse_send_for_more(struct efuse_call *call)
 	return 0;
 }
 
+/* Sends a READ for another range, to memory that nobody else has: the caller's may be changed by the caller. */
+static ssize_t efuse_send_read(struct efuse_call *call, u64 offset, u32 size, void *bytes)
+{
+	struct fuse_args *args = call->args;
+	struct fuse_read_in *in = (struct fuse_read_in *)args->in_args[0].value;
+	const struct fuse_read_in asked = *in;
+	const struct fuse_arg out = args->out_args[0];
+	const bool pages = args->out_pages;
+	ssize_t got;
+
+	in->offset = offset;
+	in->size = size;
+	args->out_args[0] = (struct fuse_arg) { .size = size, .value = bytes };
+	args->out_pages = false;
+	got = fuse_chan_send(call->fc->chan, args);
+	if (got >= 0) {
+		call->ctx.offset = offset;
+		call->ctx.size = size;
+		efuse_tell_reply(call, got);
+		call->ctx.offset = asked.offset;
+		call->ctx.size = asked.size;
+	}
+	*in = asked;
+	args->out_args[0] = out;
+	args->out_pages = pages;
+	return got;
+}
+
+/*
+ * Sends a READ for what bpf_efuse_read_around() has said.
+ *
+ * Returns: true: what the caller wants was in it, or is known to the program now
+ */
+static noinline bool efuse_send_around(struct efuse_call *call, ssize_t *result)
+{
+	const u64 from = call->around_offset, wanted = call->ctx.offset;
+	struct fuse_args *args = call->args;
+	const u32 size = call->ctx.size;
+	bool answered = false;
+	ssize_t got, skipped;
+	u8 *bytes;
+
+	/* folios may be locked */
+	bytes = kvmalloc(call->around_size, GFP_NOFS);
+	if (!bytes)
+		return false;
+	got = efuse_send_read(call, from, call->around_size, bytes);
+	skipped = wanted - from;
+	if (from > wanted || from + call->around_size < wanted + size) {
+		if (got >= 0) {
+			call->replied = false;
+			call->len = 0;
+			answered = efuse_answer(call, result);
+		}
+	} else if (got > skipped) {
+		*result = min_t(ssize_t, got - skipped, size);
+		args->out_args[0].size = *result;
+		if (args->out_pages)
+			efuse_pages_copy(args, 0, NULL, bytes + skipped, *result);
+		else
+			memcpy(args->out_args[0].value, bytes + skipped, *result);
+		if (args->out_pages && args->page_zeroing)
+			efuse_zero_tail(args, *result);
+		answered = true;
+	}
+	kvfree(bytes);
+	return answered;
+}
+
 /**
  * efuse_request - fuse_chan_send(), with the connection's programs on the way
  * @fm: mount
@@ -406,6 +475,8 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 
 	args->efuse.flags |= EFUSE_ARGS_WATCHED;
 	efuse_tell(&call, EFUSE_BEGIN);
+	if (call.around_size && efuse_send_around(&call, &ret))
+		return ret;
 	if (args->efuse.wants & EFUSE_CAN_ATTR)
 		ret = efuse_send_for_more(&call);
 	else
@@ -440,6 +511,25 @@ bool efuse_ask(struct efuse_call *call, enum efuse_hook hook, ssize_t *result)
 	return true;
 }
 
+/* A READ's answer comes to memory that only programs see first: see bpf_efuse_read_around(). */
+static void efuse_background_to(struct fuse_args *args, gfp_t gfp_flags)
+{
+	args->efuse.bytes = kvmalloc(args->out_args[0].size, gfp_flags);
+	if (!args->efuse.bytes)
+		return;
+	args->out_args[0].value = args->efuse.bytes;
+	args->out_pages = false;
+}
+
+static void efuse_background_from(struct fuse_args *args, int error)
+{
+	args->out_args[0].value = NULL;
+	args->out_pages = true;
+	if (!error)
+		efuse_pages_copy(args, 0, NULL, args->efuse.bytes, args->out_args[0].size);
+	kvfree(args->efuse.bytes);
+}
+
 static void efuse_background_end(struct fuse_args *args, int error)
 {
 	struct efuse_call call __uninitialized;
@@ -447,6 +537,8 @@ static void efuse_background_end(struct fuse_args *args, int error)
 	args->end = args->efuse.end;
 	efuse_call_init(&call, args->efuse.fc, NULL, args, true);
 	efuse_tell_reply(&call, error);
+	if (args->efuse.bytes)
+		efuse_background_from(args, error);
 	args->end(args, error);
 }
 
@@ -485,10 +577,15 @@ int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_fl
 	efuse_tell(&call, EFUSE_BEGIN);
 	args->efuse.end = args->end;
 	args->efuse.fc = fc;
+	args->efuse.bytes = NULL;
 	args->end = efuse_background_end;
+	if (call.around_size)
+		efuse_background_to(args, gfp_flags);
 	err = fuse_chan_send_bg(fc->chan, args, gfp_flags);
 	if (err) {
 		args->end = args->efuse.end;
+		if (args->efuse.bytes)
+			efuse_background_from(args, err);
 		efuse_tell_reply(&call, err);
 	}
 	return err;

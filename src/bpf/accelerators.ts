@@ -8,8 +8,8 @@
 import type { Notifier } from '../fs/filesystem.js'
 import type { MountOptions } from '../mount/options.js'
 import type { SourceWatch } from '../mount/source-watch.js'
-import { agreedOn, type Agreement } from '../protocol/init.js'
-import type { DataOptions } from './data-cache.js'
+import type { Agreement } from '../protocol/init.js'
+import { hasFiles, isExclusive, type DataOptions } from './data-cache.js'
 import type { HookProgram } from './hooks.js'
 import type { MetadataOptions } from './metadata-cache.js'
 
@@ -43,11 +43,15 @@ export interface AcceleratorContext {
   readonly metadata?: MetadataOptions
   /** What was said of the data accelerator. */
   readonly data?: DataOptions
+  /** Whether this accelerator was asked for by name. */
+  readonly demanded?: boolean
 }
 
 /** An accelerator at work for one mount. */
 export interface Attachment {
   readonly program: HookProgram
+  /** Its object, if that depends on the mount; default: the accelerator's. */
+  readonly object?: string
   /** Number of its link, which `efuse bpf list` and bpftool show. */
   readonly link: { readonly fd: number }
   /** How many requests it has answered so far, by the kernel's names (`FUSE_GETATTR`). */
@@ -79,10 +83,12 @@ async function loadData(context: AcceleratorContext): Promise<Attachment> {
 }
 
 /** Why the data accelerator is of no use to a mount; null when it is. */
-function dataUnfit({ agreement, hooked }: AcceleratorContext): string | null {
-  if (hooked === false) return 'the kernel reads and writes the files itself (passthrough): demand it by --accel data'
-  if (agreement === null) return 'another program serves the mount, which does not know how to open files for it'
-  return agreedOn(agreement, 'FUSE_PASSTHROUGH') ? null : 'the server gives the kernel no files (FUSE_PASSTHROUGH), or may not'
+function dataUnfit(context: AcceleratorContext): string | null {
+  if (context.hooked === false) return 'the kernel reads and writes the files itself (passthrough): demand it by --accel data'
+  if (hasFiles(context)) return null
+  if (!context.demanded) return 'the server gives the kernel no files, only data: demand it by --accel data'
+  return isExclusive(context) ? null : 'the server gives the kernel no files (FUSE_PASSTHROUGH), and others may change what it has: '
+    + 'say --coherence exclusive if they don\'t'
 }
 
 async function loadBalance(context: AcceleratorContext): Promise<Attachment> {

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 /**
- * Reads and writes answered in the kernel: bpf/io.bpf.c, loaded for one mount of type efuse. docs/data.md tells how they
- * go, and why it is right.
+ * Reads and writes answered in the kernel: bpf/io.bpf.c, loaded for one mount of type efuse, or bpf/served.bpf.c where the
+ * server gives the kernel no files. docs/data.md tells how they go, and why it is right.
  *
  *     const fileSystem = new StackFS({ source: '/srv', passthrough: 'hooked' })
  *     const mounted = await mount(fileSystem, '/mnt', { type: 'efuse', accelerate: { data: { memory: 16 << 20 } } })
  */
 import { randomBytes } from 'node:crypto'
+import { agreedOn } from '../protocol/init.js'
 import type { AcceleratorContext, Attachment } from './accelerators.js'
 import type { HookProgram } from './hooks.js'
 import type { BpfMap } from './map.js'
+import type { Coherence } from './metadata-cache.js'
 import type { BpfLink } from './program.js'
 
 /** How reads go: `adaptive` chooses, `cache` and `direct` always go the same way, `off` leaves them to the server, and writes too. */
@@ -34,6 +36,8 @@ export interface DataOptions {
    * page cache of the mount leaves (`cached`). In programs the file system says so: StackFS's `passthrough`.
    */
   files?: 'direct' | 'cached'
+  /** Of servers that give the kernel no files: `exclusive` says that nobody changes them but through this mount. */
+  coherence?: Coherence
 }
 
 /** What became of reads and writes so far. */
@@ -83,6 +87,28 @@ function within(name: string, value: number, low: number, high: number): number 
 /** Bytes of struct io_slot: they get a sixteenth of the memory at most. */
 const SLOT_BYTES = 712
 
+/** bpf/served.h: struct served_set, and the counts that blocks depend on: an eighth of the memory at most. */
+const SERVED_SET_BYTES = 4 * 48
+const SERVED_FILE_BYTES = 32
+const SERVED_PLACE_BYTES = 16
+
+interface ServedRoom {
+  sets: number
+  files: number
+  places: number
+}
+
+function servedRoomFor(memory: number): ServedRoom {
+  const files = 2 ** Math.min(14, Math.floor(Math.log2(memory / 16 / SERVED_FILE_BYTES)))
+  const places = 2 ** Math.floor(Math.log2(memory / 16 / SERVED_PLACE_BYTES))
+  const left = memory - files * SERVED_FILE_BYTES - places * SERVED_PLACE_BYTES
+  return { files, places, sets: Math.floor(left / (WAYS * BLOCK + SERVED_SET_BYTES)) }
+}
+
+function servedMemory({ sets, files, places }: ServedRoom): number {
+  return sets * (WAYS * BLOCK + SERVED_SET_BYTES) + files * SERVED_FILE_BYTES + places * SERVED_PLACE_BYTES
+}
+
 function roomFor(memory: number): Room {
   within('memory', memory, 1 << 20, 2 ** 32)
   const slots = 2 ** Math.min(12, Math.floor(Math.log2(memory / 16 / SLOT_BYTES)))
@@ -119,6 +145,16 @@ export function parseDataOptions(text: string): DataOptions {
   return options
 }
 
+/** Whether the kernel has the files themselves; otherwise there is only what the server sends. */
+export function hasFiles({ agreement }: Pick<AcceleratorContext, 'agreement'>): boolean {
+  return agreement !== null && agreedOn(agreement, 'FUSE_PASSTHROUGH')
+}
+
+/** Whether nobody changes the files but through the mount. MemFS's are nowhere else. */
+export function isExclusive({ server, data }: Pick<AcceleratorContext, 'server' | 'data'>): boolean {
+  return server === 'memfs' || data?.coherence === 'exclusive'
+}
+
 function checkDataOptions({ policy = 'adaptive', memory, limit, round, probes }: DataOptions): void {
   if (!DATA_POLICIES.includes(policy)) throw new RangeError(`data: policy ${policy}: it is one of ${DATA_POLICIES.join(', ')}`)
   roomFor(memory ?? DEFAULT_MEMORY)
@@ -137,6 +173,7 @@ export class DataCache implements Attachment {
     readonly link: BpfLink,
     /** Bytes of kernel memory. */
     readonly memory: number,
+    readonly object: 'io' | 'served',
   ) {
     this.counts_ = program.object.map('counts', { wide: 'number' })
   }
@@ -147,30 +184,45 @@ export class DataCache implements Attachment {
    */
   static async load(context: AcceleratorContext, options: DataOptions = {}): Promise<DataCache> {
     checkDataOptions(options)
-    const memory = options.memory ?? DEFAULT_MEMORY
-    const { sets, slots } = roomFor(memory)
+    const { memory = DEFAULT_MEMORY, limit = MOST_LIMIT } = options
     // Loaded when it is needed: the command line reads this file for its options.
     const [{ HookProgram }, { bundledObject }] = await Promise.all([import('./hooks.js'), import('./libbpf.js')])
-    const program = await HookProgram.open(bundledObject('io'), { name: 'data' })
+    const served = !hasFiles(context)
+    const program = await HookProgram.open(bundledObject(served ? 'served' : 'io'), { name: 'data' })
     const { object } = program
+    const seed = randomBytes(8).readBigUInt64LE()
     try {
+      if (served) {
+        const room = servedRoomFor(memory)
+        object.settings('sets').maxEntries = room.sets
+        object.settings('blocks').maxEntries = room.sets * WAYS
+        object.settings('files').maxEntries = room.files
+        object.settings('places').maxEntries = room.places
+        // What is not answered from blocks goes to the server, whatever it is called.
+        const used = options.policy !== 'direct' && options.policy !== 'off'
+        object.knobs.set({
+          seed, nr_sets: room.sets, files_mask: room.files - 1, places_mask: room.places - 1, limit: used ? limit : 0,
+        })
+        return new DataCache(program, program.attach(context.token()), servedMemory(room), 'served')
+      }
+      const { sets, slots } = roomFor(memory)
       object.settings('sets').maxEntries = sets
       object.settings('blocks').maxEntries = sets * WAYS
       object.settings('slots').maxEntries = slots
       object.knobs.set({
-        seed: randomBytes(8).readBigUInt64LE(),
+        seed,
         policy: DATA_POLICIES.indexOf(options.policy ?? 'adaptive'),
         nr_sets: sets,
         slots_mask: slots - 1,
         round: options.round ?? 256,
         probes: options.probes ?? 8,
-        limit: options.limit ?? MOST_LIMIT,
+        limit,
         // As many as the cache has room for 256 of: see io_scheduler.h.
         sample: 2 ** Math.max(0, Math.round(Math.log2(sets * WAYS / 256))),
         answer_write: options.writes ?? true,
       })
       const link = program.attach(context.token())
-      return new DataCache(program, link, dataMemory({ memory }))
+      return new DataCache(program, link, dataMemory({ memory }), 'io')
     } catch (error) {
       program.close()
       throw error

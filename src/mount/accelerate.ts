@@ -133,7 +133,7 @@ export class Accelerators {
     for (const accelerator of accelerators) {
       const { name } = accelerator
       if (wishes[name] === 'off') continue
-      const refused = await loading.loadOne(accelerator, hooks, mount)
+      const refused = await loading.loadOne(accelerator, hooks, { ...mount, demanded: wishes[name] === 'on' })
       if (refused === null) continue
       if (wishes[name] === 'on') {
         loading.close()
@@ -172,7 +172,7 @@ export class Accelerators {
   private enter(hooks: Hooks, { name, object }: Accelerator, attachment: Attachment, link: number): void {
     hooks.enter(attachment.program.name, {
       owner: 'efuse (--accel)',
-      object: `${object}.bpf.o`,
+      object: `${attachment.object ?? object}.bpf.o`,
       link,
       counters: () => attachment.counters?.() ?? {},
       close: () => this.unload(name, 'detached'),

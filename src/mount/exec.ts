@@ -96,7 +96,7 @@ class ProgramRun {
     // Hooks are asked from FUSE_INIT on, so nothing is missed and nothing comes too early.
     this.accelerators = await Accelerators.load(options.accelerate, this.hooks, {
       options: options.options, agreement: null, server: 'program', uring: false,
-      metadata: { coherence: options.coherence },
+      metadata: { coherence: options.coherence }, data: { coherence: options.coherence },
     })
     this.control = await openControl(attachment.entry.device, {
       report: () => this.report(),

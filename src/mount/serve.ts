@@ -210,7 +210,7 @@ class Supervisor implements Served {
     this.accelerators = await Accelerators.load(accelerate, this.hooks, {
       options, agreement: this.agreement, server: fileSystem.kind, can: fileSystem.kind === 'stackfs' ? STACKFS_CAN : 0,
       uring: this.overUring, rings: this.queues,
-      metadata: { coherence: this.options.coherence }, data: this.options.data,
+      metadata: { coherence: this.options.coherence }, data: { coherence: this.options.coherence, ...this.options.data },
       hooked: passthrough === false ? undefined : typeof passthrough === 'string',
       watch: this.watch, notify: new NotifierOver(notificationSender(fd)),
     })

@@ -67,7 +67,7 @@ export function examples(): string {
 }
 
 /**
- * Compiles what suites in guests need, in the lab's root, where compilers are not emulated; it gets to the guest as part of
+ * Compiles what suites and checkers in guests need, in the lab's root, where compilers are not emulated; it gets to the guest as part of
  * dist.
  * @throws Error with the compiler's words
  */
@@ -77,7 +77,8 @@ export async function compileSuites(): Promise<void> {
     compile() { cc -std=gnu17 -O1 -Wall -Wextra -Werror -o "${folder}/$@"; }
     compile attach test/kernel/guest/attach.c
     compile fsx test/suites/fsx/fsx.c
-    compile posix test/suites/posix/*.c`)
+    compile posix test/suites/posix/*.c
+    for name in data-check data-leak metadata-check; do compile "$name" "test/kernel/guest/$name.c"; done`)
   if (status !== 0) throw new Error(stderr)
 }
 
