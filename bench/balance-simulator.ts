@@ -4,7 +4,7 @@
  * kernel (bpf/balance_policy.h, as WebAssembly); what happens then is simulated event by event.
  *
  * Each CPU does one thing at a time: a client's part of a request (making it, taking its answer) or its ring's server's, each
- * in the order in which it is asked; where both have something to do they get as much time. A server takes some of the
+ * in the order in which it is asked; where both have something to do they get as much time, by turns. A server takes some of the
  * requests that it finds, and answers them together; one that has nothing to do sleeps. What others ask of it costs as the measured
  * costs say: a wake-up on another CPU, and a request's data in another CPU's or node's cache.
  */
@@ -77,6 +77,11 @@ export interface Setting {
   cores?: number
   /** Nanoseconds. */
   slice?: number
+  /**
+   * For how long a thread of a CPU keeps it, nanoseconds, while another one of its threads waits there: Linux lets a thread run for
+   * its slice before who has been woken meanwhile gets the CPU. Default: 0: they get as much time, request by request.
+   */
+  turn?: number
   /** Simulated nanoseconds. */
   duration: number
   seed?: number
@@ -200,22 +205,31 @@ export function simulate(setting: Setting): Outcome {
     knobs.wake, knobs.remote, knobs.far, knobs.service, knobs.remote)
 
   // CPUs: one thing at a time, while they have a core, and clients and servers by turns.
-  const { slice = SLICE } = setting
+  const { slice = SLICE, turn = 0 } = setting
   let cores = setting.cores ?? cpus
   const queues = Array.from({ length: cpus }, () => [new Queue(), new Queue()])
   /** With something to do. */
   const running: boolean[] = new Array<boolean>(cpus).fill(false)
   const until: number[] = new Array<number>(cpus).fill(0)
+  /** Who has a CPU, and since when. */
+  const holder: (typeof CLIENT | typeof SERVER)[] = new Array<typeof CLIENT | typeof SERVER>(cpus).fill(CLIENT)
+  const since: number[] = new Array<number>(cpus).fill(0)
   const waiting: number[] = []
   const run = (cpu: number, at: number): void => {
     until[cpu] = at + slice
     next(cpu, at)
   }
   const next = (cpu: number, at: number): void => {
-    const [clients, server] = queues[cpu]
-    const busy = running[cpu] = clients.jobs.length + server.jobs.length > 0
+    let queue = queues[cpu][holder[cpu]]
+    const other = queues[cpu][1 - holder[cpu]]
+    const busy = running[cpu] = queue.jobs.length + other.jobs.length > 0
     if (busy && (waiting.length === 0 || at < until[cpu])) {
-      const queue = server.jobs.length === 0 || (clients.jobs.length > 0 && clients.used < server.used) ? clients : server
+      const over = at >= since[cpu] + turn && other.used < queue.used
+      if (queue.jobs.length === 0 || (over && other.jobs.length > 0)) {
+        queue = other
+        holder[cpu] = holder[cpu] === CLIENT ? SERVER : CLIENT
+        since[cpu] = at
+      }
       const job = queue.jobs.shift()!
       const length = job.length()
       queue.used += length
@@ -226,9 +240,9 @@ export function simulate(setting: Setting): Outcome {
       return
     }
     if (busy) waiting.push(cpu)
-    const other = waiting.shift()
-    if (other === undefined) cores++
-    else run(other, at)
+    const following = waiting.shift()
+    if (following === undefined) cores++
+    else run(following, at)
   }
   const ask = (cpu: number, who: typeof CLIENT | typeof SERVER, at: number, length: Job['length'], then: Job['then']): void => {
     const queue = queues[cpu][who]
