@@ -75,8 +75,11 @@ export interface Setting {
    * do, or its slice is over.
    */
   cores?: number
-  /** Nanoseconds. */
-  slice?: number
+  /**
+   * Nanoseconds; or `timers`, as QEMU does it with -icount: the CPUs share equally what is left until the next timer expires, a
+   * client's or the kernel's tick.
+   */
+  slice?: number | 'timers'
   /**
    * For how long a thread of a CPU keeps it, nanoseconds, while another one of its threads waits there: Linux lets a thread run for
    * its slice before who has been woken meanwhile gets the CPU. Default: 0: they get as much time, request by request.
@@ -84,17 +87,20 @@ export interface Setting {
   turn?: number
   /** Simulated nanoseconds. */
   duration: number
+  /** From when on requests are counted, nanoseconds; default: a tenth of the duration. */
+  warm?: number
   seed?: number
 }
 
 export interface Outcome {
-  /** Most requests that a ring had at once. */
+  /** Most requests that a ring had at once; and that each had. */
   longestQueue: number
+  longest: number[]
   /** Nanoseconds that requests waited before they were served: of synchronous and background ones. */
   queueing: { p50: number; p99: number }
   sync: { perSecond: number; p50: number; p99: number }
-  /** `own`: the share that stayed with the rings of their CPUs. */
-  background: { perSecond: number; own: number }
+  /** `own`: the share that stayed with the rings of their CPUs; `shares`: what each ring got of all. */
+  background: { perSecond: number; own: number; shares: number[] }
   verdicts: Record<Verdict, number>
   /** Requests that were served, ring by ring. */
   served: number[]
@@ -102,6 +108,8 @@ export interface Outcome {
 
 /** Of a host that runs emulated CPUs as its threads. */
 const SLICE = 3e6
+/** Of the kernel, with 250 a second. */
+const TICK = 4e6
 
 /** Requests that a server can have at a time, by default: it answers all that it has found together. */
 const ENTRIES = 8
@@ -215,14 +223,24 @@ export function simulate(setting: Setting): Outcome {
   const holder: (typeof CLIENT | typeof SERVER)[] = new Array<typeof CLIENT | typeof SERVER>(cpus).fill(CLIENT)
   const since: number[] = new Array<number>(cpus).fill(0)
   const waiting: number[] = []
+  /** When clients' pauses end. */
+  const pauses = new Set<number>()
+  const sliceFrom = (at: number): number => {
+    if (slice !== 'timers') return slice
+    let timer = (Math.floor(at / TICK) + 1) * TICK
+    for (const end of pauses) if (end > at && end < timer) timer = end
+    return (timer - at) / cpus
+  }
   const run = (cpu: number, at: number): void => {
-    until[cpu] = at + slice
+    until[cpu] = at + sliceFrom(at)
     next(cpu, at)
   }
   const next = (cpu: number, at: number): void => {
     let queue = queues[cpu][holder[cpu]]
     const other = queues[cpu][1 - holder[cpu]]
     const busy = running[cpu] = queue.jobs.length + other.jobs.length > 0
+    // Nobody waits for the CPU's core: another slice begins.
+    if (waiting.length === 0 && at >= until[cpu]) until[cpu] = at + sliceFrom(at)
     if (busy && (waiting.length === 0 || at < until[cpu])) {
       const over = at >= since[cpu] + turn && other.used < queue.used
       if (queue.jobs.length === 0 || (over && other.jobs.length > 0)) {
@@ -261,17 +279,18 @@ export function simulate(setting: Setting): Outcome {
 
   const outcome: Outcome = {
     longestQueue: 0,
+    longest: new Array<number>(cpus).fill(0),
     queueing: { p50: 0, p99: 0 },
     sync: { perSecond: 0, p50: 0, p99: 0 },
-    background: { perSecond: 0, own: 0 },
+    background: { perSecond: 0, own: 0, shares: [] },
     verdicts: { 'stayed': 0, 'spread': 0, 'spilled': 0, 'followed': 0, 'no-ring': 0 },
     served: new Array<number>(cpus).fill(0),
   }
-  const warm = duration / 10
+  const { warm = duration / 10 } = setting
   const waits: number[] = []
   const latencies: number[] = []
   let background = 0
-  const given = { background: 0, own: 0 }
+  const given = { background: new Array<number>(cpus).fill(0), own: 0 }
   const turns: number[] = new Array<number>(cpus).fill(0)
 
   const found: Request[][] = Array.from({ length: cpus }, () => [])
@@ -301,10 +320,10 @@ export function simulate(setting: Setting): Outcome {
         Math.round(asked) >>> 10)
       const ring = choice & 0xffff
       outcome.verdicts[VERDICTS[choice >>> 16]]++
-      outcome.longestQueue = Math.max(outcome.longestQueue, asked > warm ? model.depth(ring) : 0)
+      if (asked >= warm) outcome.longest[ring] = Math.max(outcome.longest[ring], model.depth(ring))
       if (client.background) {
         previous = ring + 1
-        given.background++
+        given.background[ring]++
         if (ring === client.cpu) given.own++
       }
       const elsewhere = ring !== client.cpu
@@ -321,8 +340,12 @@ export function simulate(setting: Setting): Outcome {
             else latencies.push(done - began)
           }
           const pause = client.think * 2 * random()
-          if (pause > 0) agenda.add(done + pause, request)
-          else request(done)
+          if (pause === 0) return request(done)
+          pauses.add(done + pause)
+          agenda.add(done + pause, (over) => {
+            pauses.delete(over)
+            request(over)
+          })
         }))
       }
       agenda.add(asked + (elsewhere && asleep ? costs.wake : 0), (there) => {
@@ -339,7 +362,11 @@ export function simulate(setting: Setting): Outcome {
 
   const seconds = (duration - warm) / 1e9
   outcome.sync = { perSecond: latencies.length / seconds, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99) }
-  outcome.background = { perSecond: background / seconds, own: given.own / given.background }
+  const all = given.background.reduce((sum, count) => sum + count, 0)
+  outcome.background = {
+    perSecond: background / seconds, own: given.own / all, shares: given.background.map((count) => count / all),
+  }
+  outcome.longestQueue = Math.max(...outcome.longest)
   outcome.queueing = { p50: quantile(waits, 0.5), p99: quantile(waits, 0.99) }
   return outcome
 }
