@@ -4,7 +4,7 @@
  * kernel (bpf/balance_policy.h, as WebAssembly); what happens then is simulated event by event.
  *
  * Each CPU does one thing at a time: a client's part of a request (making it, taking its answer) or its ring's server's, each
- * in the order in which it is asked; where both have something to do they get as much time. A server takes some of the
+ * in the order in which it is asked; where both have something to do they get as much time, by turns. A server takes some of the
  * requests that it finds, and answers them together; one that has nothing to do sleeps. What others ask of it costs as the measured
  * costs say: a wake-up on another CPU, and a request's data in another CPU's or node's cache.
  */
@@ -75,21 +75,32 @@ export interface Setting {
    * do, or its slice is over.
    */
   cores?: number
-  /** Nanoseconds. */
-  slice?: number
+  /**
+   * Nanoseconds; or `timers`, as QEMU does it with -icount: the CPUs share equally what is left until the next timer expires, a
+   * client's or the kernel's tick.
+   */
+  slice?: number | 'timers'
+  /**
+   * For how long a thread of a CPU keeps it, nanoseconds, while another one of its threads waits there: Linux lets a thread run for
+   * its slice before who has been woken meanwhile gets the CPU. Default: 0: they get as much time, request by request.
+   */
+  turn?: number
   /** Simulated nanoseconds. */
   duration: number
+  /** From when on requests are counted, nanoseconds; default: a tenth of the duration. */
+  warm?: number
   seed?: number
 }
 
 export interface Outcome {
-  /** Most requests that a ring had at once. */
+  /** Most requests that a ring had at once; and that each had. */
   longestQueue: number
+  longest: number[]
   /** Nanoseconds that requests waited before they were served: of synchronous and background ones. */
   queueing: { p50: number; p99: number }
   sync: { perSecond: number; p50: number; p99: number }
-  /** `own`: the share that stayed with the rings of their CPUs. */
-  background: { perSecond: number; own: number }
+  /** `own`: the share that stayed with the rings of their CPUs; `shares`: what each ring got of all. */
+  background: { perSecond: number; own: number; shares: number[] }
   verdicts: Record<Verdict, number>
   /** Requests that were served, ring by ring. */
   served: number[]
@@ -97,6 +108,8 @@ export interface Outcome {
 
 /** Of a host that runs emulated CPUs as its threads. */
 const SLICE = 3e6
+/** Of the kernel, with 250 a second. */
+const TICK = 4e6
 
 /** Requests that a server can have at a time, by default: it answers all that it has found together. */
 const ENTRIES = 8
@@ -200,22 +213,41 @@ export function simulate(setting: Setting): Outcome {
     knobs.wake, knobs.remote, knobs.far, knobs.service, knobs.remote)
 
   // CPUs: one thing at a time, while they have a core, and clients and servers by turns.
-  const { slice = SLICE } = setting
+  const { slice = SLICE, turn = 0 } = setting
   let cores = setting.cores ?? cpus
   const queues = Array.from({ length: cpus }, () => [new Queue(), new Queue()])
   /** With something to do. */
   const running: boolean[] = new Array<boolean>(cpus).fill(false)
   const until: number[] = new Array<number>(cpus).fill(0)
+  /** Who has a CPU, and since when. */
+  const holder: (typeof CLIENT | typeof SERVER)[] = new Array<typeof CLIENT | typeof SERVER>(cpus).fill(CLIENT)
+  const since: number[] = new Array<number>(cpus).fill(0)
   const waiting: number[] = []
+  /** When clients' pauses end. */
+  const pauses = new Set<number>()
+  const sliceFrom = (at: number): number => {
+    if (slice !== 'timers') return slice
+    let timer = (Math.floor(at / TICK) + 1) * TICK
+    for (const end of pauses) if (end > at && end < timer) timer = end
+    return (timer - at) / cpus
+  }
   const run = (cpu: number, at: number): void => {
-    until[cpu] = at + slice
+    until[cpu] = at + sliceFrom(at)
     next(cpu, at)
   }
   const next = (cpu: number, at: number): void => {
-    const [clients, server] = queues[cpu]
-    const busy = running[cpu] = clients.jobs.length + server.jobs.length > 0
+    let queue = queues[cpu][holder[cpu]]
+    const other = queues[cpu][1 - holder[cpu]]
+    const busy = running[cpu] = queue.jobs.length + other.jobs.length > 0
+    // Nobody waits for the CPU's core: another slice begins.
+    if (waiting.length === 0 && at >= until[cpu]) until[cpu] = at + sliceFrom(at)
     if (busy && (waiting.length === 0 || at < until[cpu])) {
-      const queue = server.jobs.length === 0 || (clients.jobs.length > 0 && clients.used < server.used) ? clients : server
+      const over = at >= since[cpu] + turn && other.used < queue.used
+      if (queue.jobs.length === 0 || (over && other.jobs.length > 0)) {
+        queue = other
+        holder[cpu] = holder[cpu] === CLIENT ? SERVER : CLIENT
+        since[cpu] = at
+      }
       const job = queue.jobs.shift()!
       const length = job.length()
       queue.used += length
@@ -226,9 +258,9 @@ export function simulate(setting: Setting): Outcome {
       return
     }
     if (busy) waiting.push(cpu)
-    const other = waiting.shift()
-    if (other === undefined) cores++
-    else run(other, at)
+    const following = waiting.shift()
+    if (following === undefined) cores++
+    else run(following, at)
   }
   const ask = (cpu: number, who: typeof CLIENT | typeof SERVER, at: number, length: Job['length'], then: Job['then']): void => {
     const queue = queues[cpu][who]
@@ -247,17 +279,18 @@ export function simulate(setting: Setting): Outcome {
 
   const outcome: Outcome = {
     longestQueue: 0,
+    longest: new Array<number>(cpus).fill(0),
     queueing: { p50: 0, p99: 0 },
     sync: { perSecond: 0, p50: 0, p99: 0 },
-    background: { perSecond: 0, own: 0 },
+    background: { perSecond: 0, own: 0, shares: [] },
     verdicts: { 'stayed': 0, 'spread': 0, 'spilled': 0, 'followed': 0, 'no-ring': 0 },
     served: new Array<number>(cpus).fill(0),
   }
-  const warm = duration / 10
+  const { warm = duration / 10 } = setting
   const waits: number[] = []
   const latencies: number[] = []
   let background = 0
-  const given = { background: 0, own: 0 }
+  const given = { background: new Array<number>(cpus).fill(0), own: 0 }
   const turns: number[] = new Array<number>(cpus).fill(0)
 
   const found: Request[][] = Array.from({ length: cpus }, () => [])
@@ -287,10 +320,10 @@ export function simulate(setting: Setting): Outcome {
         Math.round(asked) >>> 10)
       const ring = choice & 0xffff
       outcome.verdicts[VERDICTS[choice >>> 16]]++
-      outcome.longestQueue = Math.max(outcome.longestQueue, asked > warm ? model.depth(ring) : 0)
+      if (asked >= warm) outcome.longest[ring] = Math.max(outcome.longest[ring], model.depth(ring))
       if (client.background) {
         previous = ring + 1
-        given.background++
+        given.background[ring]++
         if (ring === client.cpu) given.own++
       }
       const elsewhere = ring !== client.cpu
@@ -307,8 +340,12 @@ export function simulate(setting: Setting): Outcome {
             else latencies.push(done - began)
           }
           const pause = client.think * 2 * random()
-          if (pause > 0) agenda.add(done + pause, request)
-          else request(done)
+          if (pause === 0) return request(done)
+          pauses.add(done + pause)
+          agenda.add(done + pause, (over) => {
+            pauses.delete(over)
+            request(over)
+          })
         }))
       }
       agenda.add(asked + (elsewhere && asleep ? costs.wake : 0), (there) => {
@@ -325,7 +362,11 @@ export function simulate(setting: Setting): Outcome {
 
   const seconds = (duration - warm) / 1e9
   outcome.sync = { perSecond: latencies.length / seconds, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99) }
-  outcome.background = { perSecond: background / seconds, own: given.own / given.background }
+  const all = given.background.reduce((sum, count) => sum + count, 0)
+  outcome.background = {
+    perSecond: background / seconds, own: given.own / all, shares: given.background.map((count) => count / all),
+  }
+  outcome.longestQueue = Math.max(...outcome.longest)
   outcome.queueing = { p50: quantile(waits, 0.5), p99: quantile(waits, 0.99) }
   return outcome
 }

@@ -15,6 +15,7 @@
  *   file's previous request is preferred, as its CPU has the file's data in its caches. But it stays where the other is not
  *   much better, unless that idles on a CPU that asks for nothing in the background itself: moving costs, and where all
  *   CPUs have enough to do nobody gains by it.
+ * - On few CPUs background requests leave the others' rings idle for half the time while callers there wait for their own.
  *
  * Loads are read without locks and are out of date by some requests: drawing at random also keeps CPUs that see
  * the same loads from all choosing the same ring.
@@ -30,8 +31,12 @@
 /* The longest that is measured. */
 #define BALANCE_LONGEST (1U << 30)
 
-/* In units of 1024 ns: who has asked for something in the background since then is still at it. */
+/* In units of 1024 ns: who has asked for something in the background, or waited for something, since then is still at it. */
 #define BALANCE_ASKING 64
+#define BALANCE_CALLING 1024
+
+/* So few rings that what one CPU asks for in the background would keep all others' busy. */
+#define BALANCE_FEW 4
 
 enum balance_policy {
 	BALANCE_LOCAL,
@@ -71,7 +76,9 @@ struct balance_ring {
 	__u32 batch_ns;
 	/* when its CPU's caller last asked for something in the background, in units of struct balance_request.now */
 	__u32 asked;
-	__u32 spare[2];
+	/* and when it last waited for something */
+	__u32 called;
+	__u32 spare;
 };
 
 struct balance_knobs {
@@ -136,6 +143,17 @@ balance_inline __u32 balance_asking(const struct balance_ring *ring, const struc
 }
 
 /*
+ * Is it to be left to its own CPU's caller? Where that waits for each of its requests, most of these must find the ring idle:
+ * others' requests come one at a time, and it rests for as long as one takes before the next.
+ */
+balance_inline __u32 balance_left_alone(const struct balance_ring *ring, const struct balance_request *request, __u32 usual)
+{
+	if (!ring->called || request->now - ring->called >= BALANCE_CALLING)
+		return 0;
+	return ring->given != ring->answered || request->now - (__u32)(ring->last >> 10) < usual >> 10;
+}
+
+/*
  * Nanoseconds until this ring would have served one more request of a caller on that CPU. @usual: what is assumed of a ring
  * whose requests have not had to wait for each other yet.
  */
@@ -185,6 +203,9 @@ struct balance_best {
 		const struct balance_ring *other = get(rings, at);				\
 		__u32 price = other ? balance_cost(other, knobs, at, cpu, node, request, usual) : ~0U;	\
 												\
+		if (spare && at != cpu && other && balance_left_alone(other, request, usual))	\
+			price = ~0U;								\
+												\
 		if (price < (best)->cost)							\
 			*(best) = (struct balance_best){ at, price, other->given == other->answered &&	\
 							     !balance_asking(other, request) };				\
@@ -196,7 +217,7 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 	__u32 nr = knobs->rings, cpu = request->cpu < nr ? request->cpu : 0, at, node, first = 0, size = nr, here;
 	const struct balance_ring *own = get(rings, cpu);
 	struct balance_best best = { cpu, ~0U, 0 }, previous;
-	__u32 usual;
+	__u32 usual, spare;
 
 	if (!own || !nr)
 		return (struct balance_choice){ cpu, BALANCE_NO_RING };
@@ -205,6 +226,7 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 	if (knobs->policy == BALANCE_LOCAL && own->online)
 		return (struct balance_choice){ cpu, BALANCE_STAYED };
 	node = own->node;
+	spare = knobs->policy == BALANCE_ADAPTIVE && request->background && nr <= BALANCE_FEW;
 	balance_consider(&best, cpu);
 	here = best.cost;
 

@@ -23,14 +23,18 @@ struct {
 	__type(value, struct balance_ring);
 } rings SEC(".maps");
 
-/* Says that the caller's CPU asks for something in the background. */
+/* Says what the caller's CPU asks for. */
 static __always_inline void note_asking(const struct balance_request *request)
 {
 	__u32 cpu = request->cpu;
-	struct balance_ring *own = request->background ? bpf_map_lookup_elem(&rings, &cpu) : NULL;
+	struct balance_ring *own = bpf_map_lookup_elem(&rings, &cpu);
 
-	if (own)
+	if (!own)
+		return;
+	if (request->background)
 		own->asked = request->now;
+	else
+		own->called = request->now;
 }
 
 static __always_inline const struct balance_ring *get(void *map, __u32 n)

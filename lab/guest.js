@@ -20,6 +20,8 @@ const COMMAND_LINE = [
   'panic=-1', 'oops=panic',
   // Spares the guest the cost of what protects nobody here.
   'mitigations=off',
+  // A kernel with LOCK_STAT keeps no statistics until a test asks for them: it would for every lock from its start on.
+  'lockdep.lock_stat=0',
   // The emulated time-stamp counter is the host's, and by far the cheapest clock.
   'tsc=reliable',
   // A busy host may leave the guest without a CPU for a while: only what stands still for long is stuck.
@@ -29,8 +31,11 @@ const COMMAND_LINE = [
 /** It ends with this process, whatever ends that. */
 const UNDER_US = ['--pdeathsig', 'KILL']
 
-/** All that QEMU has, but for five-level page tables, which only make page walks longer. */
-const EVERYTHING = 'max,la57=off'
+/**
+ * All that QEMU has, but for five-level page tables, which only make page walks longer, and MWAIT, in which an idle CPU would take
+ * its turn where there are several: QEMU halts none by it.
+ */
+const EVERYTHING = 'max,la57=off,monitor=off'
 
 /**
  * What the kernel and Node need, and checks of who reads whose memory: wide registers are dear to emulate, a process starts
@@ -142,8 +147,9 @@ function machine({ kernel, initramfs, disks, cpus, memory, icount }) {
     '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-machine', 'q35', '-m', String(memory),
     '-cpu', icount ? EVERYTHING : LITTLE,
     ...icount
-      ? ['-accel', 'tcg,thread=single', '-smp', '1', '-icount', 'shift=0,sleep=off', '-rtc', 'base=utc,clock=vm']
-      : ['-accel', 'tcg,thread=multi', '-smp', String(cpus)],
+      ? ['-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off', '-rtc', 'base=utc,clock=vm']
+      : ['-accel', 'tcg,thread=multi'],
+    '-smp', String(cpus),
     '-kernel', kernel, '-initrd', initramfs, '-append', commandLine,
     '-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng',
     '-snapshot',

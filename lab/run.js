@@ -19,9 +19,9 @@ const help = `lab/run [OPTIONS] SCRIPT [ARGUMENT...]     runs SCRIPT in a guest,
 lab/run [OPTIONS] -c COMMAND               runs a shell command
 lab/run [OPTIONS] --shell                  a root shell on the guest's console; Ctrl-A x ends it
 
-  --cpus N                 CPUs, 2 by default
+  --cpus N                 CPUs, 2 by default; with --icount 1
   --memory MB              2048 by default
-  --icount                 measure in instruction-time: one CPU, whose every instruction takes a nanosecond
+  --icount                 measure in instruction-time: every instruction takes a nanosecond, one CPU runs at a time
   --kernel release|debug   Debian's kernel, or the one with KASAN, lockdep and kmemleak
   --without-module         for runs that need no efuse.ko: it is not built
   --file HOST:GUEST        gives a file or folder to the guest; may be repeated
@@ -38,7 +38,7 @@ const TIME_OVER = 124
 const LAB_FAILED = 125
 
 const options = {
-  cpus: { type: 'string', default: '2' },
+  cpus: { type: 'string' },
   memory: { type: 'string', default: '2048' },
   icount: { type: 'boolean', default: false },
   kernel: { type: 'string', default: 'release' },
@@ -118,7 +118,7 @@ export async function main(args) {
 async function runGuest(values) {
   const { words, shell, collect } = values
   const settings = {
-    cpus: number('cpus', values.cpus, 1, 16),
+    cpus: number('cpus', values.cpus ?? (values.icount ? '1' : '2'), 1, 16),
     memory: number('memory', values.memory, 256, 8192),
     seconds: number('timeout', values.timeout, 1, 1_000_000),
     icount: values.icount,

@@ -32,8 +32,8 @@ EXPORT(choose) __u32 choose(__u32 cpu, __u32 background, __u32 previous, __u32 r
 	struct balance_request request = { cpu, background, previous, random, turn, now };
 	struct balance_choice choice;
 
-	if (background && cpu < knobs.rings)
-		rings[cpu].asked = now;
+	if (cpu < knobs.rings)
+		*(background ? &rings[cpu].asked : &rings[cpu].called) = now;
 	choice = balance_choose(rings, get, &knobs, &request);
 	if (choice.verdict != BALANCE_NO_RING)
 		rings[choice.ring].given++;

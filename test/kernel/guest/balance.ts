@@ -12,6 +12,8 @@ import { moduleFree, OBJECTS, sh, sleep, until } from './hooks-support.js'
 
 t.setTimeout(0)
 
+/** Everything, in place of what CI has time for. */
+const full = process.argv.includes('--share=full')
 const SOURCE = '/tmp/balance-source'
 const AT = '/tmp/balance'
 const cpus = Number((await sh('getconf _NPROCESSORS_CONF')).output)
@@ -126,7 +128,7 @@ await t.test('policies', async (t) => {
     let changes = 0
     const found = await findServer(deviceOfMount())
     if (found === null || !('client' in found)) return void t.fail('the mount has a server')
-    const load = Promise.all([requests(0, 1500), requests(busy, 1500), readAhead(0), readAhead(busy)])
+    const load = Promise.all([requests(0, full ? 1500 : 500), requests(busy, full ? 1500 : 500), readAhead(0), readAhead(busy)])
     let running = true
     void load.then(() => { running = false })
     for (; running; await sleep(10)) {
@@ -144,7 +146,7 @@ await t.test('CPUs that come and go', { skip: cpus < 3 && 'two CPUs' }, async (t
   const last = cpus - 1
   const turn = (cpu: number, online: number) => writeFileSync(`/sys/devices/system/cpu/cpu${cpu}/online`, String(online))
   t.teardown(() => { for (let cpu = 1; cpu < cpus; cpu++) turn(cpu, 1) })
-  const load = Promise.all([requests(0, 2000), readAhead(0)])
+  const load = Promise.all([requests(0, full ? 2000 : 500), readAhead(0)])
   let running = true
   void load.then(() => { running = false })
   let turns = 0
@@ -177,7 +179,7 @@ await t.test('fewer rings than CPUs', { skip: cpus < 3 && 'two CPUs' }, async (t
   await mounted(t)
   const start = await idle()
   t.equal(start.rings.length, cpus - 1, 'a ring for each CPU that is there')
-  for (const policy of POLICIES) {
+  for (const policy of full ? POLICIES : ['round-robin', 'adaptive']) {
     await ask('policy', { policy })
     for (let cpu = 0; cpu < last; cpu++) t.ok((await requests(cpu, 50)).ok, `${policy}: CPU ${cpu}`)
   }
@@ -201,7 +203,7 @@ await t.test('fewer rings than CPUs', { skip: cpus < 3 && 'two CPUs' }, async (t
 })
 
 await t.test('large machines: the verifier takes it with as many rings', async (t) => {
-  for (const rings of [2, 64, 256, 1024]) {
+  for (const rings of full ? [2, 64, 256, 1024] : [1024]) {
     const program = await HookProgram.open(bundledObject('balance'), { variable: 'adaptive' })
     program.object.settings('rings').maxEntries = rings
     program.object.knobs.set({ most_rings: rings, node_size: rings / 2 })
