@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /** Commands that the lab runs on the host, to their end, and what they depend on. */
 import { spawn } from 'node:child_process'
-import { readFileSync, readdirSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { readFileSync, readdirSync, statSync } from 'node:fs'
+import { basename, join, relative } from 'node:path'
 
 /**
  * Runs a command and returns what it printed.
@@ -39,8 +39,9 @@ export function run(command, args, { cwd, env, input, line } = {}) {
   })
 }
 
-/** Names and contents of all files below a folder, in order. */
+/** Names and contents of all files below a folder, in order; or of one file. */
 export function contents(folder) {
+  if (statSync(folder).isFile()) return [basename(folder), readFileSync(folder, 'utf8')]
   return readdirSync(folder, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT
 /**
  * `npm run lab`: makes all that a guest is made of, as far as it is not there: QEMU, the root, its disk, Node's disk, efuse.ko,
- * the eBPF objects; and libbpf as WebAssembly, which goes to dist/bpf. lab/run makes what it lacks of the others by itself;
- * this says beforehand that it can.
+ * the eBPF objects, the tests' C programs; and libbpf as WebAssembly, which goes to dist/bpf. lab/run makes what it lacks of
+ * the others by itself; this says beforehand that it can.
  *
  *   node lab/make.js [--debug]     with the debug kernel, too
  */
@@ -14,6 +14,7 @@ import { debugKernel } from './debug-kernel.js'
 import { nodeDisk, releaseKernel, rootDisk } from './image.js'
 import { efuseModule } from './module.js'
 import { objects } from './objects.js'
+import { programs } from './programs.js'
 import { qemu } from './qemu.js'
 
 /** @throws {Error} with all that has to be said */
@@ -27,6 +28,7 @@ async function make() {
   await nodeDisk()
   for (const kernel of kernels) await efuseModule(kernel)
   await objects()
+  await programs()
   progress('building libbpf')
   buildLibbpf()
   progress(`ready for ${kernels.map(({ version }) => version).join(' and ')}, after ${Math.round((Date.now() - started) / 1000)} s`)

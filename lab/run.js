@@ -13,6 +13,7 @@ import { jobArchive, nodeDisk, releaseKernel, rootDisk } from './image.js'
 import { initramfs } from './initramfs.js'
 import { efuseModule } from './module.js'
 import { objects } from './objects.js'
+import { programs } from './programs.js'
 import { qemu } from './qemu.js'
 
 const help = `lab/run [OPTIONS] SCRIPT [ARGUMENT...]     runs SCRIPT in a guest, in /efuse (this repository)
@@ -137,7 +138,7 @@ async function runGuest(values) {
   const kernel = values.kernel === 'debug' ? await debugKernel() : await releaseKernel()
   if (!values['without-module']) {
     files.push([await efuseModule(kernel), `/lib/modules/${kernel.version}/updates/efuse.ko`])
-    files.push([await objects(), '/efuse/dist/bpf'])
+    files.push([await objects(), '/efuse/dist/bpf'], [await programs(), '/efuse/dist/test/kernel/guest/programs'])
   }
   const folder = mkdtempSync('/var/tmp/efuse-lab-run-')
   const clean = () => rmSync(folder, { recursive: true, force: true })

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 /** Data read and written by efuse.ko's programs, in a guest of 4 CPUs: what is answered, and never a wrong byte. */
 import t from 'tap'
-import { compileSuites, share, testInGuest } from './lab.js'
+import { share, testInGuest } from './lab.js'
 
 // Each guest has its own limit.
 t.setTimeout(0)
-
-await compileSuites()
 
 const full = share === 'full'
 const program = `node dist/test/kernel/guest/data.js${full ? ' --full' : ''}`

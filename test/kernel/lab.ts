@@ -66,22 +66,6 @@ export function examples(): string {
   return execFileSync(process.execPath, [join(ROOT, 'lab/examples.js')], { encoding: 'utf8', timeout: 600_000 }).trim()
 }
 
-/**
- * Compiles what suites and checkers in guests need, in the lab's root, where compilers are not emulated; it gets to the guest as part of
- * dist.
- * @throws Error with the compiler's words
- */
-export async function compileSuites(): Promise<void> {
-  const folder = 'dist/test/kernel/guest/programs'
-  const { status, stderr } = await chroot('bash', '-ec', `mkdir -p ${folder}
-    compile() { cc -std=gnu17 -O1 -Wall -Wextra -Werror -o "${folder}/$@"; }
-    compile attach test/kernel/guest/attach.c
-    compile fsx test/suites/fsx/fsx.c
-    compile posix test/suites/posix/*.c
-    for name in data-check data-leak metadata-check; do compile "$name" "test/kernel/guest/$name.c"; done`)
-  if (status !== 0) throw new Error(stderr)
-}
-
 export interface GuestOptions {
   cpus?: number
   /** Seconds that the whole run may take, on a machine that is as fast as usual; the debug kernel gets more. */

@@ -11,7 +11,7 @@
  * and ordinary users' mounts, which are made by fusermount3 and so never of type efuse.
  */
 import t from 'tap'
-import { compileSuites, share, testInGuest } from './lab.js'
+import { share, testInGuest } from './lab.js'
 import { runRemembered } from './records.js'
 
 // Each guest has its own limit.
@@ -82,7 +82,6 @@ async function runEverything(): Promise<void> {
   await runRemembered(t, runs, COMMON, ({ title, command }) => testInGuest(t, { [title]: command }, { seconds: 7200 }))
 }
 
-await compileSuites()
 if (share === 'full') await runEverything()
 else {
   const programs = some.map(([mode, name, { command }]) => [`${name}, ${mode}`, MODES[mode](command)])

@@ -4,12 +4,11 @@
  * while CPUs go offline and come back. On 1, 2, 4 and 8 CPUs in the full share, which remembers what has passed.
  */
 import t from 'tap'
-import { compileSuites, share, testInGuest } from './lab.js'
+import { share, testInGuest } from './lab.js'
 import { runRemembered } from './records.js'
 
 // Each guest has its own limit.
 t.setTimeout(0)
-await compileSuites()
 
 const steered = (mode: string, command: string): string =>
   `EFUSE_TEST_ACCEL=balance node dist/test/kernel/guest/steered.js ${mode} "node dist/test/suites/${command}"`

@@ -22,7 +22,7 @@ const { values } = parseArgs({
 const OPERATIONS = Number(values.operations)
 const FILES = Number(values.files)
 const FULL = values.full
-/** Compiled where compilers are not emulated: compileSuites() of ../lab.ts. */
+/** Compiled where compilers are not emulated: lab/programs.js. */
 const PROGRAMS = '/efuse/dist/test/kernel/guest/programs'
 
 /** A test of one part: `answers`, `served`, `coherence` or `bounds`. */
