@@ -214,8 +214,8 @@ await test('answers', 'the server tells what it knows', async (t) => {
   t.equal((await sh(`ls -l ${f.at}/file | cut -d ' ' -f 5`)).output.trim(), '5')
 })
 
-/** Room for four. */
-const SMALL: MetadataOptions = { entries: 4, attributes: 4, xattrs: 4, links: 4, rights: 4, opens: 4 }
+/** Room for eight: one set. */
+const SMALL: MetadataOptions = { entries: 8, attributes: 8, xattrs: 8, links: 8, rights: 8, opens: 8 }
 
 await test('answers', 'the command line: watched, and what stat and metrics tell', async (t) => {
   const { source, mountpoint } = place(t)
@@ -261,7 +261,7 @@ await test('coherence', 'exclusive, with the kernel\'s own caches', async (t) =>
 
 await test('coherence', 'exclusive, maps that thrash', async (t) => {
   const f = await fixture(t, { ...EXCLUSIVE, ...SMALL })
-  await coherent(t, f, 'room for four')
+  await coherent(t, f, 'room for eight')
   t.ok(f.mounted.metadata!.memory < 64 << 10, `${f.mounted.metadata!.memory} bytes`)
 })
 
@@ -286,7 +286,7 @@ await test('coherence', 'shared: what happens behind the mount is seen within a 
 
 await test('coherence', 'shared, maps that thrash', async (t) => {
   const metadata: MetadataOptions = { ...EXCLUSIVE, ...SMALL, coherence: 'shared', operations: { opendir: true } }
-  await coherent(t, await fixture(t, metadata, ONE_SECOND), 'room for four', SHARED)
+  await coherent(t, await fixture(t, metadata, ONE_SECOND), 'room for eight', SHARED)
 })
 
 await test('coherence', 'watched: what happens behind the mount is seen when fanotify tells', async (t) => {
