@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import t, { type Test } from 'tap'
 import { metadataMemory, type MetadataOptions } from '../../../src/bpf/metadata-cache.js'
 import { MemFS, mount, StackFS, type FileSystem, type InProcessOptions, type Mount } from '../../../src/index.js'
-import { efuse, place } from '../../mount/support.js'
+import { efuse, place, ROOT } from '../../mount/support.js'
 import type { EntryReply, LookupRequest } from '../../../src/index.js'
 import { enough, sh } from './hooks-support.js'
 
@@ -18,13 +18,15 @@ t.setTimeout(0)
 const { values } = parseArgs({
   options: {
     operations: { type: 'string', default: '20000' }, part: { type: 'string', default: 'answers' },
-    only: { type: 'string', default: '' }, piece: { type: 'string', default: '0' },
+    only: { type: 'string', default: '' }, piece: { type: 'string', default: '0' }, files: { type: 'string', default: '1600' },
   },
 })
 const OPERATIONS = Number(values.operations)
+/** Of the tree that is looked through. */
+const FILES = Number(values.files)
 const ONLY = new RegExp(values.only)
 
-/** A test of one part: `answers`, or `coherence`; with --only, if that fits its name. */
+/** A test of one part: `answers`, `top`, `memory`, or `coherence`; with --only, if that fits its name. */
 async function test(part: string, name: string, body: (t: Test) => Promise<void>): Promise<void> {
   if (part === values.part && ONLY.test(name)) await t.test(name, body)
 }
@@ -242,6 +244,26 @@ await test('answers', 'the command line: watched, and what stat and metrics tell
   t.equal((await efuse('umount', mountpoint)).status, 0)
 })
 
+await test('top', 'a live top tells how much of each operation was answered', async (t) => {
+  const { directory, source, mountpoint } = place(t)
+  writeFileSync(`${source}/file`, '')
+  const mounted = await efuse('mount', source, mountpoint, '--type', 'efuse', '--accel', 'metadata', '--coherence', 'exclusive',
+    '--passthrough', 'off', '-o', 'attr_timeout=0,entry_timeout=0')
+  t.equal(mounted.status, 0, mounted.stderr)
+  const { ok, errors } = await sh(`cd ${directory}
+    (while [ ! -e stop ]; do stat mountpoint/file; cat mountpoint/absent; done > load 2>&1) & load=$!
+    # A terminal, whose keys come from here.
+    (for time in $(seq 600); do grep -aq '[0-9]%' screen && break; sleep 0.1; done; sleep 3; printf q; sleep 3) |
+      script -qefc "cd ${ROOT}; stty rows 40 cols 120; TERM=xterm node efuse.js top ${mountpoint}" screen > shown 2>&1
+    ended=$?; touch stop; wait $load; exit $ended`)
+  t.ok(ok, errors)
+  const screen = readFileSync(`${directory}/screen`, 'utf8').replaceAll(/\x1b\[[0-9;?]*[A-Za-z]/g, '')
+  t.match(screen, /OPERATION.* HITS/)
+  const shares = [...screen.matchAll(/^LOOKUP .* (\d+)%/gm)].map(([, share]) => Number(share))
+  t.ok(shares.length > 0 && shares.at(-1)! > 90 && shares.at(-1)! <= 100, `LOOKUP: ${shares.join(', ')} %`)
+  t.equal((await efuse('umount', mountpoint)).status, 0)
+})
+
 async function coherent(t: Test, f: Fixture, what: string, { behind = 0, bound = 0, operations = OPERATIONS } = {}): Promise<void> {
   const seed = Date.now() % 100000
   const { ok, output, errors } = await sh(`/tmp/metadata-check ${f.at} ${f.source} 6 ${operations} ${seed} ${behind} ${bound}`)
@@ -356,19 +378,45 @@ await test('coherence', 'attached and detached all the time', async (t) => {
   hooks.close()
 })
 
-await test('coherence', 'memory stays within what was given, and goes', async (t) => {
-  const used = (): number => Number(/^Slab:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))![1])
-  const [room, folders, files] = [16, 16, 100]
-  const f = await fixture(t, { ...EXCLUSIVE, entries: room, attributes: room })
-  await sh(`cd ${f.source}; for d in $(seq ${folders}); do mkdir $d; (cd $d; seq ${files} | xargs touch); done`)
-  const before = f.mounted.metadata!.memory
-  t.equal(before, metadataMemory({ ...EXCLUSIVE, entries: room, attributes: room }))
-  const { ok, output } = await sh(`find ${f.at} -ls | wc -l`)
-  t.ok(ok && Number(output) === folders * (files + 1) + 1, `a tree of ${output.trim()}, 100 times the room`)
-  const during = used()
-  await f.mounted.unmount()
-  t.equal(existsSync(`${f.at}/1`), false)
-  t.comment(`slab ${during} KiB before unmounting, ${used()} after`)
+/** KiB of the kernel's memory that are in use and no cache's. */
+async function kernelMemory(): Promise<number> {
+  await sh('sync; echo 3 > /proc/sys/vm/drop_caches')
+  const meminfo = readFileSync('/proc/meminfo', 'utf8')
+  return ['Slab', 'VmallocUsed', 'Percpu'].reduce((sum, what) => sum + Number(new RegExp(`^${what}:\\s+(\\d+)`, 'm').exec(meminfo)![1]), 0)
+}
+
+await test('memory', 'memory stays within what was given, and goes', async (t) => {
+  const each = 100
+  const folders = Math.ceil(FILES / each)
+  const room = Math.max(16, FILES / 100)
+  const options = { ...EXCLUSIVE, entries: room, attributes: room }
+  const folder = mkdtempSync('/var/tmp/efuse-metadata-')
+  await sh(`mkdir ${folder}/source; cd ${folder}/source; for d in $(seq ${folders}); do mkdir $d; (cd $d; seq ${each} | xargs touch); done`)
+  const after: number[] = []
+  // What the first mount makes for all later ones is not its own.
+  for (const time of ['a first time', 'once more']) {
+    const at = `${folder}/${time}`
+    mkdirSync(at)
+    const mounted = await mount(new StackFS({ source: `${folder}/source`, passthrough: false }), at, {
+      ...NO_TIMEOUTS, accelerate: { metadata: { settle: 0, ...options } },
+    })
+    const { ok, output } = await sh(`find '${at}' -ls | wc -l`)
+    t.ok(ok && Number(output) === folders * (each + 1) + 1, `${time}: a tree of ${output.trim()}, 100 times the room`)
+    t.equal(mounted.metadata!.memory, metadataMemory(options))
+    const slab = Number(/^Slab:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))![1])
+    await mounted.unmount()
+    t.notOk(existsSync(`${at}/1`))
+    let left = await kernelMemory()
+    // Maps and inodes are freed by others, later.
+    for (let tries = 0; tries < 20 && after.length > 0 && left > after[0]; tries++) {
+      await sleep(500)
+      left = await kernelMemory()
+    }
+    after.push(left)
+    t.comment(`slab ${slab} KiB with ${FILES} files; the kernel's memory afterwards ${left} KiB`)
+  }
+  // An inode is a KiB.
+  t.ok(after[1] - after[0] < 256 + FILES / 100, `${after[1] - after[0]} KiB more after the second time`)
 })
 
 // Programs are freed some time after they were detached, and hold the module until then.
