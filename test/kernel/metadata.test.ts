@@ -5,7 +5,7 @@
  * The ci share asks for what is answered, and does three modes of the coherence checker for a short while. The full one
  * does a million operations in each mode, in pieces that are remembered: ended and started again, it goes on with what is
  * left. It goes round the modes, so that all have had the same when it is ended. It also has the POSIX matrix on programs
- * of others, `efuse top`, and memory.
+ * of others, the command line with `efuse top`, and memory.
  */
 import t from 'tap'
 import { compileSuites, examples, share, testInGuest } from './lab.js'
@@ -35,7 +35,7 @@ if (share === 'full') {
   }))).flat()
   const others: Run[] = [
     { title: 'answers', command: `${program} --part answers`, sources },
-    { title: 'top', command: `${program} --part top`, sources },
+    { title: 'the command line', command: `${program} --part command`, sources },
     { title: 'memory with 20,000 files', command: `${program} --part memory --files 20000`, sources },
     { title: 'delays of watched', command: `${program} --part coherence --only 'watched: how'`, sources },
     { title: 'the checker without programs', command: `${program} --part coherence --only 'without programs'`, sources },

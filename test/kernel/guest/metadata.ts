@@ -26,7 +26,7 @@ const OPERATIONS = Number(values.operations)
 const FILES = Number(values.files)
 const ONLY = new RegExp(values.only)
 
-/** A test of one part: `answers`, `top`, `memory`, or `coherence`; with --only, if that fits its name. */
+/** A test of one part: `answers`, `command`, `memory`, or `coherence`; with --only, if that fits its name. */
 async function test(part: string, name: string, body: (t: Test) => Promise<void>): Promise<void> {
   if (part === values.part && ONLY.test(name)) await t.test(name, body)
 }
@@ -219,7 +219,7 @@ await test('answers', 'the server tells what it knows', async (t) => {
 /** Room for eight: one set. */
 const SMALL: MetadataOptions = { entries: 8, attributes: 8, xattrs: 8, links: 8, rights: 8, opens: 8 }
 
-await test('answers', 'the command line: watched, and what stat and metrics tell', async (t) => {
+await test('command', 'the command line: watched, and what stat and metrics tell', async (t) => {
   const { source, mountpoint } = place(t)
   const port = 9417
   const mounted = await efuse('mount', source, mountpoint, '--type', 'efuse', '--accel', 'metadata', '--coherence', 'watched',
@@ -244,7 +244,7 @@ await test('answers', 'the command line: watched, and what stat and metrics tell
   t.equal((await efuse('umount', mountpoint)).status, 0)
 })
 
-await test('top', 'a live top tells how much of each operation was answered', async (t) => {
+await test('command', 'a live top tells how much of each operation was answered', async (t) => {
   const { directory, source, mountpoint } = place(t)
   writeFileSync(`${source}/file`, '')
   const mounted = await efuse('mount', source, mountpoint, '--type', 'efuse', '--accel', 'metadata', '--coherence', 'exclusive',
