@@ -5,7 +5,7 @@
  * The ci share asks for what is answered, and does three modes of the coherence checker for a short while. The full one
  * does a million operations in each mode, in pieces that are remembered: ended and started again, it goes on with what is
  * left. It goes round the modes, so that all have had the same when it is ended. It also has the POSIX matrix on programs
- * of others, the command line with `efuse top`, and memory.
+ * of others, the command line, and memory.
  */
 import t from 'tap'
 import { compileSuites, examples, share, testInGuest } from './lab.js'
@@ -51,6 +51,5 @@ if (share === 'full') {
   await testInGuest(t, {
     answers: `${program} --part answers`,
     coherence: `${program} --part coherence --only '^(exclusive, with|shared: what|watched: what)' --operations 600`,
-    memory: `${program} --part memory`,
   }, { seconds: 2400, cpus: 4 })
 }

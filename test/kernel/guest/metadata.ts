@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import t, { type Test } from 'tap'
 import { metadataMemory, type MetadataOptions } from '../../../src/bpf/metadata-cache.js'
 import { MemFS, mount, StackFS, type FileSystem, type InProcessOptions, type Mount } from '../../../src/index.js'
-import { efuse, place, ROOT } from '../../mount/support.js'
+import { efuse, place } from '../../mount/support.js'
 import type { EntryReply, LookupRequest } from '../../../src/index.js'
 import { enough, sh } from './hooks-support.js'
 
@@ -241,26 +241,6 @@ await test('command', 'the command line: watched, and what stat and metrics tell
   }
   t.equal(seen, '12 1', 'what others do in the source is seen')
   t.equal((await sh(`cat ${mountpoint}/file`)).output, 'longer text\n', 'its data, too')
-  t.equal((await efuse('umount', mountpoint)).status, 0)
-})
-
-await test('command', 'a live top tells how much of each operation was answered', async (t) => {
-  const { directory, source, mountpoint } = place(t)
-  writeFileSync(`${source}/file`, '')
-  const mounted = await efuse('mount', source, mountpoint, '--type', 'efuse', '--accel', 'metadata', '--coherence', 'exclusive',
-    '--passthrough', 'off', '-o', 'attr_timeout=0,entry_timeout=0')
-  t.equal(mounted.status, 0, mounted.stderr)
-  const { ok, errors } = await sh(`cd ${directory}
-    (while [ ! -e stop ]; do stat mountpoint/file; cat mountpoint/absent; done > load 2>&1) & load=$!
-    # A terminal, whose keys come from here.
-    (for time in $(seq 600); do grep -aq '[0-9]%' screen && break; sleep 0.1; done; sleep 3; printf q; sleep 3) |
-      script -qefc "cd ${ROOT}; stty rows 40 cols 120; TERM=xterm node efuse.js top ${mountpoint}" screen > shown 2>&1
-    ended=$?; touch stop; wait $load; exit $ended`)
-  t.ok(ok, errors)
-  const screen = readFileSync(`${directory}/screen`, 'utf8').replaceAll(/\x1b\[[0-9;?]*[A-Za-z]/g, '')
-  t.match(screen, /OPERATION.* HITS/)
-  const shares = [...screen.matchAll(/^LOOKUP .* (\d+)%/gm)].map(([, share]) => Number(share))
-  t.ok(shares.length > 0 && shares.at(-1)! > 90 && shares.at(-1)! <= 100, `LOOKUP: ${shares.join(', ')} %`)
   t.equal((await efuse('umount', mountpoint)).status, 0)
 })
 
