@@ -68,6 +68,8 @@ async function fixture(
 const EXCLUSIVE: MetadataOptions = { coherence: 'exclusive', perCaller: false, operations: { open: true, opendir: true } }
 
 const requests = ({ mounted }: Fixture, operation: string): number => Number(mounted.stats().operations[operation]?.count ?? 0)
+const allHits = ({ mounted }: Fixture): number =>
+  Object.values(mounted.stats().kernel.answered).reduce((sum, { count }) => sum + Number(count), 0)
 const hits = ({ mounted }: Fixture, operation: string): number => Number(mounted.stats().kernel.answered[operation]?.count ?? 0)
 
 await test('answers', 'what was asked once is answered in the kernel', async (t) => {
@@ -282,8 +284,7 @@ await test('coherence', 'shared: what happens behind the mount is seen within a 
   const f = await fixture(t, { ...EXCLUSIVE, coherence: 'shared', operations: { opendir: true } }, ONE_SECOND)
   await coherent(t, f, 'shared', SHARED)
   // The kernel's own caches end at the same time, so that few names are left for the programs.
-  const answered = Object.values(f.mounted.stats().kernel.answered).reduce((sum, { count }) => sum + Number(count), 0)
-  t.ok(answered > OPERATIONS / 100, `${answered} requests were answered`)
+  t.ok(allHits(f) > OPERATIONS / 100, `${allHits(f)} requests were answered`)
 })
 
 await test('coherence', 'shared, maps that thrash', async (t) => {
@@ -297,7 +298,7 @@ await test('coherence', 'watched: what happens behind the mount is seen when fan
     await coherent(t, f, `watched, ${what}`, { behind: 50, bound })
     // The kernel's own caches leave few.
     const few = options === ONE_SECOND ? 1 : OPERATIONS / 100
-    t.ok(hits(f, 'FUSE_LOOKUP') >= few, `${what}: ${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
+    t.ok(allHits(f) >= few, `${what}: ${allHits(f)} requests were answered`)
     await f.mounted.unmount()
   }
 })
