@@ -375,6 +375,24 @@ static __always_inline struct ticks change(struct efuse_ctx *ctx, __u32 changes,
 	})
 #define WRITE_DONE(record) __sync_fetch_and_add(&(record)->head.sequence, 1)
 
+/*
+ * Always 0, which the verifier can't know: it takes a place that this was added to for any place, and so follows what comes
+ * after it once, and not for each place and what came before.
+ */
+__u32 zero;
+
+/* Which of a set's records is this one? MD_WAYS: none. `matches` says so of `at`, and may be wrong while that is written. */
+#define FIND(set, matches)								\
+	({										\
+		__u32 place = 0;							\
+		for (; place < MD_WAYS; place++) {					\
+			const typeof((set)->ways[0]) *at = &(set)->ways[place];		\
+			if (WORD(at->head.nodeid) && (matches))				\
+				break;							\
+		}									\
+		place + WORD(zero);							\
+	})
+
 static __always_inline __u32 set_of(__u64 hash, __u64 who, __u32 mask)
 {
 	return (by_caller ? md_mix(hash, who) : hash) & mask;
@@ -403,38 +421,33 @@ static __always_inline _Bool recall_attr(struct efuse_ctx *ctx, __u64 nodeid, __
 					 struct attributes *about)
 {
 	__u64 facet = md_facet_hash(seed, nodeid, MD_ATTR);
-	__u32 index = set_of(facet, who, attributes_mask), seen;
+	__u32 index = set_of(facet, who, attributes_mask), place, seen;
 	struct attribute_set *set = bpf_map_lookup_elem(&attributes, &index);
+	struct md_attr *record;
 
 	if (!set)
 		return 0;
+	place = FIND(set, at->head.nodeid == nodeid && at->head.who == who);
+	if (place >= MD_WAYS)
+		return 0;
+	record = &set->ways[place];
+	if (!READ_RECORD(record, nodeid, who, seen))
+		return 0;
+	about->began = record->head.began;
+	if (!stands_at_all(&record->head, about->began, now))
+		return 0;
+	about->expires = record->head.expires;
+	about->valid = record->valid;
+	about->valid_nsec = record->valid_nsec;
+	about->has_birth = record->head.flags & MD_HAS_BIRTH;
+	about->birth = record->birth;
+	about->birth_nsec = record->birth_nsec;
+	if (timed)
+		md_remaining(about->expires, now, &about->valid, &about->valid_nsec);
 #pragma unroll
-	for (int i = 0; i < MD_WAYS; i++) {
-		struct md_attr *record = &set->ways[i];
-		__u64 began;
-
-		if (!READ_RECORD(record, nodeid, who, seen))
-			continue;
-		began = record->head.began;
-		if (!stands_at_all(&record->head, began, now))
-			continue;
-		about->began = began;
-		about->expires = record->head.expires;
-		about->valid = record->valid;
-		about->valid_nsec = record->valid_nsec;
-		about->has_birth = record->head.flags & MD_HAS_BIRTH;
-		about->birth = record->birth;
-		about->birth_nsec = record->birth_nsec;
-		if (timed)
-			md_remaining(record->head.expires, now, &about->valid, &about->valid_nsec);
-#pragma unroll
-		for (int word = 0; word < 11; word++)
-			attr[word] = record->attr[word];
-		if (!READ_DONE(record, seen) || !stands(facet, began))
-			continue;
-		return !changes_unseen(ctx, nodeid, attr[7] >> 32);
-	}
-	return 0;
+	for (int word = 0; word < 11; word++)
+		attr[word] = record->attr[word];
+	return READ_DONE(record, seen) && stands(facet, about->began) && !changes_unseen(ctx, nodeid, attr[7] >> 32);
 }
 
 /*
@@ -545,40 +558,34 @@ static __always_inline _Bool recall_entry(struct efuse_ctx *ctx, const __u64 *na
 					  struct meaning *out)
 {
 	__u64 nodeid = ctx->nodeid, facet = md_name_hash(seed, nodeid, name, NAME_WORDS);
-	__u32 index = set_of(facet, who, entries_mask), seen;
+	__u32 index = set_of(facet, who, entries_mask), place, seen;
 	struct entry_set *set = bpf_map_lookup_elem(&entries, &index);
+	struct md_entry *record;
 
 	if (!set)
 		return 0;
-#pragma unroll
-	for (int i = 0; i < MD_WAYS; i++) {
-		struct md_entry *record = &set->ways[i];
-		__u64 began;
-
-		if (!READ_RECORD(record, nodeid, who, seen) || !same_name(record->name, name, NAME_WORDS))
-			continue;
-		began = record->head.began;
-		if (!stands_at_all(&record->head, began, now))
-			continue;
-		out->child = record->child;
-		out->generation = record->generation;
-		out->valid = record->valid;
-		out->valid_nsec = record->valid_nsec;
-		out->began = began;
-		out->expires = record->head.expires;
-		out->facet = facet;
-		if (timed)
-			md_remaining(out->expires, now, &out->valid, &out->valid_nsec);
-		if (!READ_DONE(record, seen) || !stands(facet, began))
-			continue;
-		/* the directory is the same as then, and so is who may search it */
-		if (!stands(md_facet_hash(seed, nodeid, MD_SELF), began))
-			continue;
-		if (by_caller && !stands(md_facet_hash(seed, nodeid, MD_RIGHTS), began))
-			continue;
-		return 1;
-	}
-	return 0;
+	place = FIND(set, at->head.nodeid == nodeid && at->head.who == who && same_name(at->name, name, NAME_WORDS));
+	if (place >= MD_WAYS)
+		return 0;
+	record = &set->ways[place];
+	if (!READ_RECORD(record, nodeid, who, seen) || !same_name(record->name, name, NAME_WORDS))
+		return 0;
+	out->began = record->head.began;
+	if (!stands_at_all(&record->head, out->began, now))
+		return 0;
+	out->child = record->child;
+	out->generation = record->generation;
+	out->valid = record->valid;
+	out->valid_nsec = record->valid_nsec;
+	out->expires = record->head.expires;
+	out->facet = facet;
+	if (timed)
+		md_remaining(out->expires, now, &out->valid, &out->valid_nsec);
+	if (!READ_DONE(record, seen) || !stands(facet, out->began))
+		return 0;
+	/* the directory is the same as then, and so is who may search it */
+	return stands(md_facet_hash(seed, nodeid, MD_SELF), out->began) &&
+	       (!by_caller || stands(md_facet_hash(seed, nodeid, MD_RIGHTS), out->began));
 }
 
 SEC("struct_ops/lookup")
@@ -635,9 +642,11 @@ int EFUSE_HOOK(metadata_stands)
 SEC("struct_ops/access")
 int EFUSE_HOOK(metadata_access)
 {
-	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_RIGHTS), who, now = current_time();
+	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_RIGHTS), who, began, now = current_time();
+	struct md_access *record;
+	__u32 index, place, seen;
 	struct access_set *set;
-	__u32 index, seen;
+	int error;
 
 	if (!answer_access)
 		return EFUSE_PASS;
@@ -646,23 +655,19 @@ int EFUSE_HOOK(metadata_access)
 	set = bpf_map_lookup_elem(&rights, &index);
 	if (!set)
 		return EFUSE_PASS;
-#pragma unroll
-	for (int i = 0; i < MD_WAYS; i++) {
-		struct md_access *record = &set->ways[i];
-		__u64 began;
-		int error;
-
-		if (!READ_RECORD(record, ctx->nodeid, who, seen) || record->mask != ctx->flags)
-			continue;
-		began = record->head.began;
-		if (!stands_at_all(&record->head, began, now))
-			continue;
-		error = record->error;
-		if (!READ_DONE(record, seen) || !stands(facet, began))
-			continue;
-		return answered(ctx, error == -EACCES ? -EACCES : EFUSE_DONE);
-	}
-	return EFUSE_PASS;
+	place = FIND(set, at->head.nodeid == ctx->nodeid && at->head.who == who && at->mask == ctx->flags);
+	if (place >= MD_WAYS)
+		return EFUSE_PASS;
+	record = &set->ways[place];
+	if (!READ_RECORD(record, ctx->nodeid, who, seen) || record->mask != ctx->flags)
+		return EFUSE_PASS;
+	began = record->head.began;
+	if (!stands_at_all(&record->head, began, now))
+		return EFUSE_PASS;
+	error = record->error;
+	if (!READ_DONE(record, seen) || !stands(facet, began))
+		return EFUSE_PASS;
+	return answered(ctx, error == -EACCES ? -EACCES : EFUSE_DONE);
 }
 
 #define XATTR_WORDS (MD_XATTR_NAME / 8)
@@ -671,10 +676,12 @@ int EFUSE_HOOK(metadata_access)
 SEC("struct_ops/getxattr")
 int EFUSE_HOOK(metadata_getxattr)
 {
-	__u64 name[XATTR_WORDS] = {}, value[VALUE_WORDS], who, now = current_time();
+	__u64 name[XATTR_WORDS] = {}, value[VALUE_WORDS], who, began, now = current_time();
 	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_RIGHTS);
+	__u32 index, place, seen, size;
+	struct md_xattr *record;
 	struct xattr_set *set;
-	__u32 index, seen;
+	int error;
 
 	if (!answer_getxattr || bpf_efuse_name(ctx, 0, name, sizeof(name)) <= 0)
 		return EFUSE_PASS;
@@ -683,45 +690,39 @@ int EFUSE_HOOK(metadata_getxattr)
 	set = bpf_map_lookup_elem(&xattrs, &index);
 	if (!set)
 		return EFUSE_PASS;
+	place = FIND(set, at->head.nodeid == ctx->nodeid && at->head.who == who && same_name(at->name, name, XATTR_WORDS));
+	if (place >= MD_WAYS)
+		return EFUSE_PASS;
+	record = &set->ways[place];
+	if (!READ_RECORD(record, ctx->nodeid, who, seen) || !same_name(record->name, name, XATTR_WORDS))
+		return EFUSE_PASS;
+	began = record->head.began;
+	if (!stands_at_all(&record->head, began, now))
+		return EFUSE_PASS;
+	error = record->error;
+	size = record->size;
 #pragma unroll
-	for (int i = 0; i < MD_WAYS; i++) {
-		struct md_xattr *record = &set->ways[i];
-		__u64 began;
-		__u32 size;
-		int error;
-
-		if (!READ_RECORD(record, ctx->nodeid, who, seen) || !same_name(record->name, name, XATTR_WORDS))
-			continue;
-		began = record->head.began;
-		if (!stands_at_all(&record->head, began, now))
-			continue;
-		error = record->error;
-		size = record->size;
-#pragma unroll
-		for (int word = 0; word < VALUE_WORDS; word++)
-			value[word] = record->value[word];
-		if (!READ_DONE(record, seen) || !stands(facet, began))
-			continue;
-		if (error == -ENODATA || error == -EOPNOTSUPP)
-			return answered(ctx, error);
-		/* writing takes capabilities away, chmod changes ACLs */
-		if (!stands(md_facet_hash(seed, ctx->nodeid, MD_ATTR), began) ||
-		    changes_unseen(ctx, ctx->nodeid, S_IFREG))
+	for (int word = 0; word < VALUE_WORDS; word++)
+		value[word] = record->value[word];
+	if (!READ_DONE(record, seen) || !stands(facet, began))
+		return EFUSE_PASS;
+	if (error == -ENODATA || error == -EOPNOTSUPP)
+		return answered(ctx, error);
+	/* writing takes capabilities away, chmod changes ACLs */
+	if (!stands(md_facet_hash(seed, ctx->nodeid, MD_ATTR), began) || changes_unseen(ctx, ctx->nodeid, S_IFREG))
+		return EFUSE_PASS;
+	if (size > MD_XATTR_VALUE)
+		return EFUSE_PASS;
+	if (!ctx->size) {
+		if (bpf_efuse_reply_size(ctx, size))
 			return EFUSE_PASS;
-		if (size > MD_XATTR_VALUE)
+	} else {
+		if (size > ctx->size)
+			return answered(ctx, -ERANGE);
+		if (bpf_efuse_reply_data(ctx, 0, value, size) || bpf_efuse_reply_size(ctx, size))
 			return EFUSE_PASS;
-		if (!ctx->size) {
-			if (bpf_efuse_reply_size(ctx, size))
-				return EFUSE_PASS;
-		} else {
-			if (size > ctx->size)
-				return answered(ctx, -ERANGE);
-			if (bpf_efuse_reply_data(ctx, 0, value, size) || bpf_efuse_reply_size(ctx, size))
-				return EFUSE_PASS;
-		}
-		return answered(ctx, EFUSE_DONE);
 	}
-	return EFUSE_PASS;
+	return answered(ctx, EFUSE_DONE);
 }
 
 #define TARGET_WORDS (MD_TARGET / 8)
@@ -729,9 +730,10 @@ int EFUSE_HOOK(metadata_getxattr)
 SEC("struct_ops/readlink")
 int EFUSE_HOOK(metadata_readlink)
 {
-	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_SELF), target[TARGET_WORDS], who, now = current_time();
+	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_SELF), target[TARGET_WORDS], who, began, size, now = current_time();
+	__u32 index, place, seen;
+	struct md_link *record;
 	struct link_set *set;
-	__u32 index, seen;
 
 	if (!answer_readlink)
 		return EFUSE_PASS;
@@ -740,26 +742,24 @@ int EFUSE_HOOK(metadata_readlink)
 	set = bpf_map_lookup_elem(&links, &index);
 	if (!set)
 		return EFUSE_PASS;
-	for (int i = 0; i < MD_WAYS; i++) {
-		struct md_link *record = &set->ways[i];
-		__u64 began, size;
-
-		if (!READ_RECORD(record, ctx->nodeid, who, seen))
-			continue;
-		began = record->head.began;
-		if (!stands_at_all(&record->head, began, now))
-			continue;
-		size = record->size;
+	place = FIND(set, at->head.nodeid == ctx->nodeid && at->head.who == who);
+	if (place >= MD_WAYS)
+		return EFUSE_PASS;
+	record = &set->ways[place];
+	if (!READ_RECORD(record, ctx->nodeid, who, seen))
+		return EFUSE_PASS;
+	began = record->head.began;
+	if (!stands_at_all(&record->head, began, now))
+		return EFUSE_PASS;
+	size = record->size;
 #pragma unroll
-		for (int word = 0; word < TARGET_WORDS; word++)
-			target[word] = record->target[word];
-		if (!READ_DONE(record, seen) || !stands(facet, began))
-			continue;
-		if (!size || size > MD_TARGET || bpf_efuse_reply_data(ctx, 0, target, size))
-			return EFUSE_PASS;
-		return answered(ctx, EFUSE_DONE);
-	}
-	return EFUSE_PASS;
+	for (int word = 0; word < TARGET_WORDS; word++)
+		target[word] = record->target[word];
+	if (!READ_DONE(record, seen) || !stands(facet, began))
+		return EFUSE_PASS;
+	if (!size || size > MD_TARGET || bpf_efuse_reply_data(ctx, 0, target, size))
+		return EFUSE_PASS;
+	return answered(ctx, EFUSE_DONE);
 }
 
 /* md_open.head.flags */
@@ -769,29 +769,26 @@ int EFUSE_HOOK(metadata_readlink)
 static __always_inline _Bool recall_open(struct efuse_ctx *ctx, __u64 who, __u64 now, struct md_open *out)
 {
 	__u64 facet = md_facet_hash(seed, ctx->nodeid, MD_SELF);
-	__u32 index = set_of(facet, who, opens_mask), seen;
+	__u32 index = set_of(facet, who, opens_mask), place, seen;
 	struct open_set *set = bpf_map_lookup_elem(&opens, &index);
+	struct md_open *record;
 
 	if (!set)
 		return 0;
-#pragma unroll
-	for (int i = 0; i < MD_WAYS; i++) {
-		struct md_open *record = &set->ways[i];
-
-		if (!READ_RECORD(record, ctx->nodeid, who, seen))
-			continue;
-		out->head = record->head;
-		out->flags = record->flags;
-		out->listed = record->listed;
-		out->listed_began = record->listed_began;
-		out->listed_expires = record->listed_expires;
-		if (!READ_DONE(record, seen) || !stands(facet, out->head.began))
-			continue;
-		if (by_caller && !stands(md_facet_hash(seed, ctx->nodeid, MD_RIGHTS), out->head.began))
-			continue;
-		return 1;
-	}
-	return 0;
+	place = FIND(set, at->head.nodeid == ctx->nodeid && at->head.who == who);
+	if (place >= MD_WAYS)
+		return 0;
+	record = &set->ways[place];
+	if (!READ_RECORD(record, ctx->nodeid, who, seen))
+		return 0;
+	out->head = record->head;
+	out->flags = record->flags;
+	out->listed = record->listed;
+	out->listed_began = record->listed_began;
+	out->listed_expires = record->listed_expires;
+	if (!READ_DONE(record, seen) || !stands(facet, out->head.began))
+		return 0;
+	return !by_caller || stands(md_facet_hash(seed, ctx->nodeid, MD_RIGHTS), out->head.began);
 }
 
 SEC("struct_ops/open")
@@ -862,16 +859,16 @@ int EFUSE_HOOK(metadata_flush)
 /* Where in a set a record goes: where it is already, or else nothing is, or else anywhere. */
 #define PLACE(set, matches)								\
 	({										\
-		__u32 place = bpf_get_prandom_u32() & (MD_WAYS - 1);			\
-		for (int way = MD_WAYS - 1; way >= 0; way--)				\
-			if (!WORD((set)->ways[way].head.nodeid))			\
-				place = way;						\
-		for (int way = 0; way < MD_WAYS; way++) {				\
-			const typeof((set)->ways[0]) *at = &(set)->ways[way];		\
-			if (at->head.nodeid && (matches))				\
-				place = way;						\
+		__u32 chosen = FIND(set, matches);					\
+		if (chosen >= MD_WAYS) {						\
+			for (chosen = 0; chosen < MD_WAYS; chosen++)			\
+				if (!WORD((set)->ways[chosen].head.nodeid))		\
+					break;						\
+			chosen += WORD(zero);						\
 		}									\
-		place & (MD_WAYS - 1);							\
+		if (chosen >= MD_WAYS)							\
+			chosen = bpf_get_prandom_u32();					\
+		chosen & (MD_WAYS - 1);							\
 	})
 
 static __always_inline void fill_head(struct md_head *head, __u64 nodeid, __u64 who, __u64 began, __u64 expires,
@@ -926,7 +923,7 @@ static __always_inline _Bool learn_attr(__u64 nodeid, __u64 who, __u64 began, __
 static __always_inline __u64 other_expires(__u64 nodeid, __u64 who, __u64 begun)
 {
 	__u64 facet = md_facet_hash(seed, nodeid, MD_ATTR);
-	__u32 index = set_of(facet, who, attributes_mask);
+	__u32 index = set_of(facet, who, attributes_mask), place;
 	struct attribute_set *set;
 
 	if (other_life != MD_SERVER)
@@ -934,15 +931,8 @@ static __always_inline __u64 other_expires(__u64 nodeid, __u64 who, __u64 begun)
 	set = bpf_map_lookup_elem(&attributes, &index);
 	if (!set)
 		return 0;
-#pragma unroll
-	for (int i = 0; i < MD_WAYS; i++) {
-		const struct md_attr *record = &set->ways[i];
-		__u64 expires = WORD(record->head.expires);
-
-		if (record->head.nodeid == nodeid && record->head.who == who)
-			return expires;
-	}
-	return 0;
+	place = FIND(set, at->head.nodeid == nodeid && at->head.who == who);
+	return place < MD_WAYS ? WORD(set->ways[place].head.expires) : 0;
 }
 
 /* What GETATTR has told, or another request about its inode: `since` is then the tick of its own end. */

@@ -19,7 +19,7 @@
 #endif
 
 /* Records of a kind lie in sets of so many, by the hash of their keys. */
-#define MD_WAYS 4
+#define MD_WAYS 8
 
 /* Longer names, values and targets are not remembered. */
 #define MD_NAME 64

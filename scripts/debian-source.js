@@ -111,7 +111,8 @@ export class DebianSuites {
   }
 
   unpackSource(name, version, target) {
-    this.#run('apt-get', 'source', '--download-only', `${name}=${version}`)
+    // The distribution's own files are not needed, and not always there any more.
+    this.#run('apt-get', 'source', '--download-only', '--tar-only', `${name}=${version}`)
     const archive = readdirSync(this.#folder)
       .find((file) => file.startsWith(`${name}_`) && /\.orig\.tar\.[a-z0-9]+$/.test(file))
     if (archive === undefined) throw new Error(`the source package ${name} has no upstream archive`)

@@ -22,9 +22,9 @@ t.test('what changes what, how long it lives, and what stands', async (t) => {
 
 t.test('memory is what was asked for', async (t) => {
   t.ok(metadataMemory() < 32 << 20, `${metadataMemory()} bytes by default`)
-  const room = { entries: 4, attributes: 4, xattrs: 4, links: 4, rights: 4, opens: 4 }
-  t.equal(metadataMemory(room), 4 * (152 + 136 + 144 + 256 + 48 + 64) + 1024 * 16)
-  t.equal(metadataMemory({ ...room, entries: 5 }), metadataMemory({ ...room, entries: 8 }), 'rounded up')
+  const room = { entries: 8, attributes: 8, xattrs: 8, links: 8, rights: 8, opens: 8 }
+  t.equal(metadataMemory(room), 8 * (152 + 136 + 144 + 256 + 48 + 64) + 1024 * 16)
+  t.equal(metadataMemory({ ...room, entries: 9 }), metadataMemory({ ...room, entries: 16 }), 'rounded up')
   t.throws(() => metadataMemory({ entries: 0 }), RangeError)
   t.throws(() => metadataMemory({ links: 1.5 }), RangeError)
 })

@@ -4,10 +4,11 @@
  * test runs twice: with inodes found again by file handle, as root has it, and by name, as ordinary
  * users have it.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import * as native from '../src/native.js'
 import { EFUSE_CAN_ATTR, EFUSE_CAN_NO_HANDLE } from '../src/protocol/efuse-module.js'
@@ -301,6 +302,33 @@ function suite(t: Test, byHandle: boolean): void {
     await kernel.forgetAll()
     await t.rejects(kernel.lookup(file.nodeid, '.'), { code: 'ESTALE' })
     await t.rejects(kernel.lookup(file.nodeid, '.', { uid: 1000 }), { code: 'ESTALE' })
+    t.equal(await end(), 0)
+  })
+
+  if (byHandle) t.test('an inode whose number is just being given to another has gone', async (t) => {
+    const { kernel, source, end } = await serve({ maxCachedDescriptors: 0 })
+    const others = ['a', 'b'].map((name) => spawn(process.execPath, ['-e', `const fs = require('fs')
+      for (;;) {
+        fs.symlinkSync('.', '${name}.new')
+        fs.renameSync('${name}.new', '${name}')
+      }`], { cwd: source, stdio: 'ignore' }))
+    while (!fs.existsSync(join(source, 'a'))) await sleep(10)
+    const codes: Record<string, number> = {}
+    for (const until = Date.now() + 4000; Date.now() < until;) {
+      const { nodeid, attr } = await kernel.lookup(1, 'a')
+      // Looking up opens nothing, so nothing keeps the inode.
+      while (BigInt(fs.lstatSync(join(source, 'a')).ino) === BigInt(attr.ino)) await sleep(1)
+      for (let time = 0; time < 200; time++) {
+        const code = await kernel.readlink(nodeid).then(() => 'found', (error) => String(error.code))
+        codes[code] = (codes[code] ?? 0) + 1
+      }
+      await kernel.forgetAll()
+    }
+    t.ok(codes.ESTALE > 0)
+    t.equal(codes.ENOMEM, undefined, JSON.stringify(codes))
+    const ended = others.map((other) => new Promise((done) => other.once('exit', done)))
+    for (const other of others) other.kill('SIGKILL')
+    await Promise.all(ended)
     t.equal(await end(), 0)
   })
 

@@ -47,7 +47,7 @@ export interface MetadataOptions {
   source?: string
   /**
    * Room: so many names, inodes' attributes, extended attributes (present or absent), links, rights and opened files
-   * are remembered, rounded up to four times a power of two. The memory is taken at once: `metadataMemory` tells.
+   * are remembered, rounded up to eight times a power of two. The memory is taken at once: `metadataMemory` tells.
    */
   entries?: number
   attributes?: number
@@ -128,7 +128,8 @@ const WATCHED_LIFE = 60
 /** Of these at most so many. */
 const MOST_UNTOLD = 4096
 
-const WAYS = 4
+/** MD_WAYS */
+const WAYS = 8
 const FOREVER = 0xffffffffffffffffn
 const NAME_BYTES = 64
 /** Bytes of a record of each map: bpf/metadata.h. */

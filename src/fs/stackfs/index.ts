@@ -44,7 +44,7 @@ import { closeStackFS, OPEN_FILE_WORDS, prepareStackFS, STACKFS_CAN, type StackF
 export { closeStackFS, prepareStackFS, type StackFSOptions, type StackFSShared } from './shared.js'
 
 const {
-  EACCES, EBADF, EINVAL, ELOOP, EMFILE, ENFILE, ENODATA, ENOENT, ENOTTY, EOPNOTSUPP, ESTALE,
+  EACCES, EBADF, EINVAL, ELOOP, EMFILE, ENFILE, ENODATA, ENOENT, ENOMEM, ENOTTY, EOPNOTSUPP, ESTALE,
 } = os.errno
 const {
   O_PATH, O_NOFOLLOW, O_RDONLY, O_WRONLY, O_RDWR, O_ACCMODE, O_APPEND, O_TRUNC, O_SYNC, O_DSYNC, O_NOATIME, O_CREAT,
@@ -61,6 +61,9 @@ const ROOT_ID = 1
 /** How often, and how long each time, a call waits for descriptors that others are about to close. */
 const MOST_WAITS = 50
 const WAIT_MICROSECONDS = 2000
+/** How often a handle is tried of which it is said that there is no memory, and how long apart. */
+const MOST_TRIES = 50
+const TRY_MICROSECONDS = 1000
 
 // Where things lie in a worker's scratch memory, bytes
 const STAT = 0
@@ -636,11 +639,15 @@ export class StackFS implements FileSystem {
   }
 
   private openHandle(mount: number): number {
-    let fd: number
-    do {
-      fd = native.openByHandle(mount, this.scratch, HANDLE, O_PATH | O_NOFOLLOW)
-    } while (this.madeRoom(fd))
-    return fd
+    // ext4 says ENOMEM of an inode whose number is just being given to another, in microseconds: then it has gone.
+    for (let tries = 0; ; tries++) {
+      let fd: number
+      do {
+        fd = native.openByHandle(mount, this.scratch, HANDLE, O_PATH | O_NOFOLLOW)
+      } while (this.madeRoom(fd))
+      if (fd !== -ENOMEM || tries === MOST_TRIES) return fd
+      native.sleepMicroseconds(TRY_MICROSECONDS)
+    }
   }
 
   /** Opens an inode where it was last seen, and makes sure that it is still the one. */

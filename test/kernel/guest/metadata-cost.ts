@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT
 /**
  * In a guest in instruction-time: prints what metadata costs on ext4, through StackFS and libfuse's passthrough_ll, and with
- * the kernel answering for them; one line of JSON for each, all time-outs 0. Arguments: metadata-cost, compiled; the folder
- * with libfuse's examples; words that choose among them.
+ * the kernel answering for them; one line of JSON for each, all time-outs 0.
+ *
+ *     metadata-cost.js [--creations N] PROGRAM EXAMPLES [WORD...]
+ *
+ * PROGRAM is metadata-cost, compiled; EXAMPLES the folder with libfuse's; the words choose among the subjects.
  */
 import { execFile, spawn } from 'node:child_process'
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 import { mount, StackFS, type InProcessOptions } from '../../../src/index.js'
 
-const [PROGRAM, EXAMPLES, ...WORDS] = process.argv.slice(2)
+const { values, positionals: [PROGRAM, EXAMPLES, ...WORDS] } = parseArgs({
+  options: { creations: { type: 'string', default: '51' } }, allowPositionals: true,
+})
 const SOURCE = '/var/tmp/cost-source'
 const AT = '/var/tmp/cost'
 const run = promisify(execFile)
@@ -36,7 +41,7 @@ function exec(...words: string[]): string[] {
 }
 
 async function print(subject: string, at: string): Promise<void> {
-  console.log(JSON.stringify({ subject, ...JSON.parse((await run(PROGRAM, [at])).stdout) }))
+  console.log(JSON.stringify({ subject, ...JSON.parse((await run(PROGRAM, [at, values.creations])).stdout) }))
 }
 
 async function measure(name: string, subject: InProcessOptions | string[]): Promise<void> {

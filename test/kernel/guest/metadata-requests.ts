@@ -3,10 +3,13 @@
  * In the guest: how many requests everyday programs cost a server, with metadata answered in the kernel and without.
  *
  *     metadata-requests.js [--files 20000] [--modes off,exclusive,shared] [--passthrough] [--project FOLDER]
- *                          [--modules FOLDER] [--only REGEX]
+ *                          [--npm FOLDER --packages FOLDER] [--only REGEX]
  *
- * Each program runs twice: what is counted is the second, warm run; but for `compile` and `rm`, which begin with a new
- * tree each time. Prints a table, and one line of JSON for each mode and program. Switches are those of the whole guest.
+ * --project is a C project with a configure script (`lab/project.js`); --npm is npm itself, as guests have none, and --packages
+ * has a package.json, its package-lock.json, and in `cache` what npm has downloaded of it, as guests have no network.
+ *
+ * Each program runs twice: what is counted is the second, warm run; but for `compile`, `npm ci` and `rm`, which begin with a
+ * new tree each time. Prints a table, and one line of JSON for each mode and program. Switches are those of the whole guest.
  */
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs'
@@ -18,7 +21,7 @@ const { values } = parseArgs({
   options: {
     files: { type: 'string', default: '20000' }, modes: { type: 'string', default: 'off,exclusive,shared' },
     passthrough: { type: 'boolean', default: false }, project: { type: 'string', default: '' },
-    only: { type: 'string', default: '' }, modules: { type: 'string', default: '' },
+    only: { type: 'string', default: '' }, npm: { type: 'string', default: '' }, packages: { type: 'string', default: '' },
   },
 })
 
@@ -45,13 +48,13 @@ const works: Readonly<Record<string, Work>> = {
       command: 'cd project; ./configure > /dev/null; make libz.a > /dev/null 2>&1',
     },
   },
-  // What npm ci does after its downloads, for which a guest has no network.
-  ...values.modules === '' ? {} : {
-    'unpack node_modules': {
-      prepare: `rm -rf modules; mkdir modules; tar -C ${values.modules} -cf /var/tmp/modules.tar .`,
-      command: 'tar -C modules -xf /var/tmp/modules.tar',
+  ...values.packages === '' ? {} : {
+    'npm ci': {
+      prepare: `rm -rf app; mkdir app; cp ${values.packages}/package*.json app`,
+      command: `cd app; node ${values.npm}/bin/npm-cli.js ci --offline --cache ${values.packages}/cache \\
+        --ignore-scripts --no-audit --no-fund`,
     },
-    'rm -r node_modules': { prepare: 'find modules > /dev/null', command: 'rm -r modules' },
+    'rm -r node_modules': { prepare: 'find app > /dev/null', command: 'rm -r app/node_modules' },
   },
   'rm -r': { prepare: 'rm -rf copy; mkdir copy; cp -r tree/0 tree/1 copy', command: 'rm -r copy' },
 }
