@@ -8,7 +8,7 @@
  * of others, the command line, and memory.
  */
 import t from 'tap'
-import { compileSuites, examples, share, testInGuest } from './lab.js'
+import { examples, share, testInGuest } from './lab.js'
 import { runRemembered, type Run } from './records.js'
 
 // Each guest has its own limit.
@@ -25,7 +25,6 @@ const PIECE = 20_000
 const ROUNDS = 1_000_000 / PIECE
 
 if (share === 'full') {
-  await compileSuites()
   const sources = ['test/kernel/guest/metadata.ts', 'test/kernel/guest/metadata-check.c']
   const pieces = Array.from({ length: ROUNDS }, (_, round) => MODES.map((mode): Run => ({
     title: `${mode}, operations from ${round * PIECE} on`,
