@@ -5,7 +5,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { provideTracefs, TRACING } from './tracefs.js'
+import { provideKernelFiles, TRACING } from './kernel-files.js'
 
 const FUSE_READ = 15
 const KEYS = 'hist:keys=connection,opcode'
@@ -23,7 +23,7 @@ export async function countRequests(
   connection: number, type: 'fuse' | 'efuse', run: (before: string[]) => Promise<void>,
 ): Promise<Requests | null> {
   const event = `${TRACING}/events/${type}/${type}_request_send`
-  if (!provideTracefs()) return null
+  if (!provideKernelFiles('tracefs')) return null
   if (existsSync(`${event}/hist`)) return byHistogram(event, connection, run)
   return existsSync(event) ? byPerf(`${type}:${type}_request_send`, connection, run) : null
 }

@@ -5,8 +5,9 @@
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { CONNECTIONS, provideKernelFiles } from './kernel-files.js'
 import type { Place, Variant } from './variants.js'
 
 const START_TIMEOUT_MS = 20_000
@@ -117,16 +118,12 @@ function umount(mountpoint: string, lazy: boolean): boolean {
   }
 }
 
-/** Whoever waits for the server gets an error. Needs fusectl, which is mounted where it is missing. */
+/** Whoever waits for the server gets an error. */
 function abort(connection: number | null): void {
   if (connection === null) return
-  const control = `/sys/fs/fuse/connections/${connection}/abort`
+  provideKernelFiles('fusectl')
   try {
-    if (!existsSync(control)) {
-      execFileSync('mount', ['-t', 'fusectl', 'none', '/sys/fs/fuse/connections'],
-        { timeout: UMOUNT_TIMEOUT_MS, stdio: 'ignore' })
-    }
-    writeFileSync(control, '1')
+    writeFileSync(`${CONNECTIONS}/${connection}/abort`, '1')
   } catch {
     // It is gone, or another's.
   }

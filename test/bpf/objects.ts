@@ -3,11 +3,11 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { isMainThread } from 'node:worker_threads'
-import { provideTracefs } from '../../bench/tracefs.js'
+import { provideKernelFiles } from '../../bench/kernel-files.js'
 import { constants, effectiveCapabilities, result } from '../../src/native.js'
 
 // libbpf looks for plain tracepoints' numbers there.
-if (isMainThread) provideTracefs()
+if (isMainThread) provideKernelFiles('tracefs')
 
 /** Number of getppid(2), which `process.ppid` calls each time, on this thread, and nothing else here does. */
 export const GETPPID = process.arch === 'arm64' ? 173 : 110

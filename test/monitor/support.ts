@@ -5,9 +5,13 @@ import { chmodSync, chownSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import type { Test } from 'tap'
+import { provideKernelFiles } from '../../bench/kernel-files.js'
 import type { KernelLoad } from '../../src/mount/load.js'
 import { openDevice } from '../suites/ground.js'
 import { efuse, mountAt, place, run, ROOT, said, type Place } from '../mount/support.js'
+
+// The kernel's own account of what waits.
+provideKernelFiles('fusectl')
 
 /** No answer is kept by the kernel, so that every call reaches the server. */
 export const UNCACHED = 'attr_timeout=0,entry_timeout=0'
