@@ -98,7 +98,7 @@ static __always_inline int choose(struct efuse_ctx *ctx, __u32 policy)
 		note_asking(&request);
 	}
 
-	choice = balance_choose(&rings, get, &knobs, &request);
+	choice = balance_choose(&knobs, &request);
 	if (choice.verdict < BALANCE_VERDICTS)
 		count->verdicts[choice.verdict]++;
 	ring = bpf_map_lookup_elem(&rings, &choice.ring);

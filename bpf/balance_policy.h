@@ -136,6 +136,15 @@ struct balance_choice {
 
 #define balance_inline static inline __attribute__((always_inline, unused))
 
+/*
+ * A function that is verified once, wherever it is called, and what its pointers must not be: NULL. Each look at a ring takes
+ * either of many ways; the verifier would follow all of their combinations (a million instructions with 1024 rings).
+ */
+#ifndef balance_apart
+#define balance_apart balance_inline
+#define balance_given
+#endif
+
 /* Does its CPU's caller ask for things in the background? */
 balance_inline __u32 balance_asking(const struct balance_ring *ring, const struct balance_request *request)
 {
@@ -186,47 +195,67 @@ balance_inline __u32 balance_cost(const struct balance_ring *ring, const struct 
 	return cost < ~0U ? cost : ~0U - 1;
 }
 
-/*
- * How to reach ring number n: the program looks it up in a map, the host in an array. NULL: there is none.
- */
-typedef const struct balance_ring *(*balance_get)(void *rings, __u32 n);
+/* Ring number n; NULL: there is none. Who includes this defines it: a program looks it up in a map, the host in an array. */
+balance_inline const struct balance_ring *balance_ring_at(__u32 n);
+
+/* Whose request it is, and what is assumed of rings. */
+struct balance_view {
+	__u32 cpu;
+	__u32 node;
+	/* nanoseconds that a request takes */
+	__u32 usual;
+	/* rings may have to be left alone */
+	__u32 spare;
+};
+
+#define BALANCE_IDLE (1ULL << 32)
+
+/* The cost of a ring, ~0: it can't be had; and BALANCE_IDLE: nothing is under way there, nor about to be. */
+balance_apart __u64 balance_price(const struct balance_knobs *knobs balance_given,
+				  const struct balance_request *request balance_given,
+				  const struct balance_view *view balance_given, __u32 at)
+{
+	const struct balance_ring *ring = balance_ring_at(at);
+	__u64 price;
+
+	if (!ring || (view->spare && at != view->cpu && balance_left_alone(ring, request, view->usual)))
+		return ~0U;
+	price = balance_cost(ring, knobs, at, view->cpu, view->node, request, view->usual);
+	if (ring->given == ring->answered && !balance_asking(ring, request))
+		price |= BALANCE_IDLE;
+	return price;
+}
 
 struct balance_best {
 	__u32 ring;
 	__u32 cost;
-	/* nothing is under way there, nor about to be */
 	__u32 idle;
 };
 
 #define balance_consider(best, at)								\
 	do {											\
-		const struct balance_ring *other = get(rings, at);				\
-		__u32 price = other ? balance_cost(other, knobs, at, cpu, node, request, usual) : ~0U;	\
+		__u64 price = balance_price(knobs, request, &view, at);				\
 												\
-		if (spare && at != cpu && other && balance_left_alone(other, request, usual))	\
-			price = ~0U;								\
-												\
-		if (price < (best)->cost)							\
-			*(best) = (struct balance_best){ at, price, other->given == other->answered &&	\
-							     !balance_asking(other, request) };				\
+		if ((__u32)price < (best)->cost)						\
+			*(best) = (struct balance_best){ at, price, price >> 32 };		\
 	} while (0)
 
-balance_inline struct balance_choice balance_choose(void *rings, balance_get get, const struct balance_knobs *knobs,
+balance_inline struct balance_choice balance_choose(const struct balance_knobs *knobs,
 						    const struct balance_request *request)
 {
-	__u32 nr = knobs->rings, cpu = request->cpu < nr ? request->cpu : 0, at, node, first = 0, size = nr, here;
-	const struct balance_ring *own = get(rings, cpu);
+	__u32 nr = knobs->rings, cpu = request->cpu < nr ? request->cpu : 0, at, first = 0, size = nr, here;
+	const struct balance_ring *own = balance_ring_at(cpu);
 	struct balance_best best = { cpu, ~0U, 0 }, previous;
-	__u32 usual, spare;
+	struct balance_view view = { .cpu = cpu };
 
 	if (!own || !nr)
 		return (struct balance_choice){ cpu, BALANCE_NO_RING };
 	/* one server's rings take about as long as each other */
-	usual = own->service ? own->service : knobs->service;
+	view.usual = own->service ? own->service : knobs->service;
 	if (knobs->policy == BALANCE_LOCAL && own->online)
 		return (struct balance_choice){ cpu, BALANCE_STAYED };
-	node = own->node;
-	spare = knobs->policy == BALANCE_ADAPTIVE && request->background && nr <= BALANCE_FEW;
+	view.node = own->node;
+	view.spare = knobs->policy == BALANCE_ADAPTIVE && request->background && nr <= BALANCE_FEW;
 	balance_consider(&best, cpu);
 	here = best.cost;
 
@@ -234,7 +263,7 @@ balance_inline struct balance_choice balance_choose(void *rings, balance_get get
 	case BALANCE_ROUND_ROBIN:
 		/* a step that rings of callers in step don't share */
 		at = (cpu + request->turn) % nr;
-		own = get(rings, at);
+		own = balance_ring_at(at);
 		if (own && own->online)
 			return (struct balance_choice){ at, at == cpu ? BALANCE_STAYED : BALANCE_SPREAD };
 		break;

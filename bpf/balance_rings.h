@@ -8,6 +8,8 @@
 #include <bpf/bpf_helpers.h>
 
 #define balance_each(at, nr) bpf_for(at, 0, nr)
+#define balance_apart __noinline
+#define balance_given __arg_nonnull
 #include "balance_policy.h"
 
 /* Knobs: struct balance_knobs */
@@ -37,9 +39,9 @@ static __always_inline void note_asking(const struct balance_request *request)
 		own->called = request->now;
 }
 
-static __always_inline const struct balance_ring *get(void *map, __u32 n)
+balance_inline const struct balance_ring *balance_ring_at(__u32 n)
 {
-	return bpf_map_lookup_elem(map, &n);
+	return bpf_map_lookup_elem(&rings, &n);
 }
 
 #endif

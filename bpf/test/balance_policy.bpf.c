@@ -17,7 +17,7 @@ static __always_inline int choose(const struct balance_request *asked, __u32 pol
 	struct balance_choice choice;
 
 	note_asking(&request);
-	choice = balance_choose(&rings, get, &knobs, &request);
+	choice = balance_choose(&knobs, &request);
 	return choice.ring | choice.verdict << 16;
 }
 

@@ -11,9 +11,9 @@ typedef unsigned long long __u64;
 static struct balance_ring rings[BALANCE_MAX_RINGS];
 static struct balance_knobs knobs;
 
-static const struct balance_ring *get(void *all, __u32 n)
+balance_inline const struct balance_ring *balance_ring_at(__u32 n)
 {
-	return n < BALANCE_MAX_RINGS ? &((struct balance_ring *)all)[n] : 0;
+	return n < BALANCE_MAX_RINGS ? &rings[n] : 0;
 }
 
 EXPORT(reset) void reset(__u32 policy, __u32 nr, __u32 node_size, __u32 wake, __u32 remote, __u32 far, __u32 service,
@@ -34,7 +34,7 @@ EXPORT(choose) __u32 choose(__u32 cpu, __u32 background, __u32 previous, __u32 r
 
 	if (cpu < knobs.rings)
 		*(background ? &rings[cpu].asked : &rings[cpu].called) = now;
-	choice = balance_choose(rings, get, &knobs, &request);
+	choice = balance_choose(&knobs, &request);
 	if (choice.verdict != BALANCE_NO_RING)
 		rings[choice.ring].given++;
 	return choice.ring | choice.verdict << 16;
