@@ -109,13 +109,16 @@ static __always_inline _Bool is_block(const struct io_block *block, const struct
 	       WORD(block->length) >= length;
 }
 
-/* A block to be filled: one of no use any more, or that nobody has used for a while. It is ours then. */
-static __noinline int take_block(struct io_set *set, const struct efuse_backing_state *file)
+/*
+ * A block to be filled: one of no use any more, or that nobody has used for a while. It is ours then.
+ *
+ * This is a function of its own to the verifier, as are the scheduler's below: followed once, wherever it is called. All of their
+ * ways together would be as many as its limit allows.
+ */
+__noinline int take_block(struct io_set *set __arg_nonnull, const struct efuse_backing_state *file __arg_nonnull)
 {
 	int found = -1;
 
-	if (!set || !file)
-		return -1;
 #pragma unroll
 	for (int way = 0; way < IO_WAYS; way++) {
 		struct io_block *block = &set->ways[way];
@@ -190,6 +193,8 @@ static __noinline int serve_block(struct efuse_ctx *ctx, const struct efuse_back
 	}
 
 	way = take_block(set, file);
+	/* the compiler knows what the verifier has to be shown */
+	barrier_var(way);
 	if (way < 0 || way >= IO_WAYS)
 		return BLOCK_MISSED;
 	at = set_index * IO_WAYS + way;
@@ -224,11 +229,15 @@ struct passage {
 /* A small file, of which something was taken in, is taken in as a whole: the answer gets nothing of the other blocks. */
 static __noinline int take_whole(struct efuse_ctx *ctx, const struct efuse_backing_state *file, struct passage *passage)
 {
+	int index;
+
 	if (!file || !passage)
 		return 0;
-	for (__u64 index = 0; index < IO_MOST_BLOCKS && index << IO_BLOCK_SHIFT < file->size; index++) {
-		__u64 left = file->size - (index << IO_BLOCK_SHIFT);
+	bpf_for(index, 0, IO_MOST_BLOCKS) {
+		__u64 left = file->size - ((__u64)index << IO_BLOCK_SHIFT);
 
+		if ((__u64)index << IO_BLOCK_SHIFT >= file->size)
+			break;
 		if (serve_block(ctx, file, index, left < IO_BLOCK ? left : IO_BLOCK) == BLOCK_FILLED)
 			passage->filled++;
 	}
@@ -240,6 +249,7 @@ static __noinline int through_cache(struct efuse_ctx *ctx, struct passage *passa
 {
 	struct efuse_backing_state file;
 	__u64 start = ctx->offset, end = start + ctx->size, index;
+	int i;
 
 	if (!passage || bpf_efuse_backing_state(ctx, &file, sizeof(file)))
 		return 0;
@@ -250,11 +260,11 @@ static __noinline int through_cache(struct efuse_ctx *ctx, struct passage *passa
 		return 0;
 	}
 	index = start >> IO_BLOCK_SHIFT;
-	for (int i = 0; i < IO_MOST_BLOCKS; i++, index++) {
-		__u64 from = index << IO_BLOCK_SHIFT;
+	bpf_for(i, 0, IO_MOST_BLOCKS) {
+		__u64 from = (index + i) << IO_BLOCK_SHIFT;
 		__u64 left = end - from;
 		__u32 length = left < IO_BLOCK ? left : IO_BLOCK;
-		int outcome = serve_block(ctx, &file, index, length);
+		int outcome = serve_block(ctx, &file, index + i, length);
 
 		if (outcome == BLOCK_MISSED)
 			return 0;
@@ -273,10 +283,40 @@ static __noinline int through_cache(struct efuse_ctx *ctx, struct passage *passa
 	return 0;
 }
 
+/* A decision as a number: what functions of their own can return. */
+union decision {
+	struct io_decision as;
+	__u32 number;
+};
+
+__noinline __u32 decide(struct io_file *file __arg_nonnull, const struct io_knobs *knobs __arg_nonnull, __u32 size, __u64 block)
+{
+	union decision decision = { .as = io_decide(file, knobs, size, block) };
+
+	return decision.number;
+}
+
+__noinline int found_in_cache(struct io_file *file __arg_nonnull, __u32 number, __u32 size, __u32 found)
+{
+	union decision decision = { .number = number };
+
+	io_found(file, decision.as, size, found);
+	return 0;
+}
+
+/* `number` has whether the cache had all of it above its 32 bits. */
+__noinline int observe(struct io_file *file __arg_nonnull, struct io_known *costs __arg_nonnull, __u64 number, __u32 size, __u32 ns)
+{
+	union decision decision = { .number = number };
+
+	io_observe(file, costs, decision.as, size, number >> 32, ns);
+	return 0;
+}
+
 SEC("struct_ops.s/read")
 int EFUSE_HOOK(io_read)
 {
-	struct io_decision decision = { .path = policy == IO_CACHE_ONLY ? IO_CACHE : IO_DIRECT };
+	union decision decision = { .as.path = policy == IO_CACHE_ONLY ? IO_CACHE : IO_DIRECT };
 	const struct io_knobs knobs = { .round = round, .probes = probes, .limit = limit, .sample = sample };
 	__u32 size = ctx->size, zero = 0, before, drifted;
 	struct io_counts *count = counts_here();
@@ -289,18 +329,18 @@ int EFUSE_HOOK(io_read)
 	if (!count || policy == IO_OFF)
 		return EFUSE_PASS;
 	if (size > limit) {
-		decision.path = IO_DIRECT;
+		decision.as.path = IO_DIRECT;
 	} else if (policy == IO_ADAPTIVE) {
 		slot = slot_of(ctx->nodeid, &knobs);
 		if (!slot)
 			return EFUSE_PASS;
-		decision = io_decide(&slot->file, &knobs, size, ctx->offset >> IO_BLOCK_SHIFT);
-		count->probes += decision.probe;
-		if (decision.timed)
+		decision.number = decide(&slot->file, &knobs, size, ctx->offset >> IO_BLOCK_SHIFT);
+		count->probes += decision.as.probe;
+		if (decision.as.timed)
 			began = bpf_ktime_get_ns();
 	}
 
-	if (decision.path == IO_CACHE) {
+	if (decision.as.path == IO_CACHE) {
 		through_cache(ctx, &passage);
 		count->hits += passage.hits;
 		count->filled += passage.filled;
@@ -325,17 +365,17 @@ int EFUSE_HOOK(io_read)
 	if (slot) {
 		_Bool found = passage.complete && !passage.filled;
 
-		if (decision.path == IO_CACHE)
-			io_found(&slot->file, decision, size, found);
-		costs = decision.timed ? bpf_map_lookup_elem(&known, &zero) : 0;
+		if (decision.as.path == IO_CACHE)
+			found_in_cache(&slot->file, decision.number, size, found);
+		costs = decision.as.timed ? bpf_map_lookup_elem(&known, &zero) : 0;
 		if (costs) {
 			ns = bpf_ktime_get_ns() - began;
 			if (ns > 0xffffffff)
 				ns = 0xffffffff;
 			before = slot->file.mispredicted;
 			drifted = slot->file.drifted;
-			io_observe(&slot->file, costs, decision, size, found, ns);
-			count->timed += !decision.probe;
+			observe(&slot->file, costs, decision.number | (__u64)found << 32, size, ns);
+			count->timed += !decision.as.probe;
 			count->mispredicted += slot->file.mispredicted - before;
 			count->drifted += slot->file.drifted - drifted;
 		}

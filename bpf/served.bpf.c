@@ -150,19 +150,26 @@ struct seen {
 	_Bool busy;
 };
 
-/* Returns: all these counts together. As they only grow, that is the same only if all of them are. */
-static __noinline __u64 look(struct seen *seen, __u64 nodeid, __u64 first, __u32 blocks)
+/*
+ * Returns: all these counts together. As they only grow, that is the same only if all of them are.
+ *
+ * Functions that are not static are followed by the verifier once, wherever they are called.
+ */
+__noinline __u64 look(struct seen *seen __arg_nonnull, __u64 nodeid, __u64 first, __u32 blocks)
 {
 	struct served_file *file = file_of(nodeid);
 	struct served_place *place;
 	__u64 sum;
+	int i;
 
-	if (!file || !seen)
+	if (!file)
 		return 0;
 	sum = seen->changes = changes_of(file);
 	ORDER(file->changes);
 	seen->busy = WORD(file->changing) != 0;
-	for (int i = 0; i < SERVED_MOST_BLOCKS && i < blocks; i++) {
+	bpf_for(i, 0, SERVED_MOST_BLOCKS) {
+		if (i >= blocks)
+			break;
 		place = place_of(nodeid, first + i);
 		if (!place)
 			return 0;
@@ -175,20 +182,21 @@ static __noinline __u64 look(struct seen *seen, __u64 nodeid, __u64 first, __u32
 }
 
 /* A write begins (step 1), has ended (-1), or both (0). */
-static __noinline int count_writes(__u64 nodeid, __u64 offset, __u32 size, int step)
+__noinline int count_writes(__u64 nodeid, __u64 offset, __u32 size, int step)
 {
 	__u64 index = offset >> IO_BLOCK_SHIFT, last = (offset + size - 1) >> IO_BLOCK_SHIFT;
 	struct served_file *file = file_of(nodeid);
 	struct served_place *place;
+	int i;
 
 	if (!file || !size)
 		return 0;
 	if (step > 0)
 		__sync_fetch_and_add(&file->writing, 1);
 	__sync_fetch_and_add(&file->writes, 1);
-	for (int i = 0; i < SERVED_MOST_BLOCKS && index <= last; i++, index++) {
-		place = place_of(nodeid, index);
-		if (!place)
+	bpf_for(i, 0, SERVED_MOST_BLOCKS) {
+		place = place_of(nodeid, index + i);
+		if (!place || index + i > last)
 			break;
 		if (step > 0)
 			__sync_fetch_and_add(&place->writing, 1);
@@ -288,13 +296,11 @@ static __always_inline _Bool range_of(struct efuse_ctx *ctx, __s64 file_size, st
 }
 
 /* A block to be filled: an empty or old one, or one that nobody has used for a while. It is ours then. */
-static __noinline int take_block(struct served_set *set, __u64 nodeid, __u64 index)
+__noinline int take_block(struct served_set *set __arg_nonnull, __u64 nodeid, __u64 index)
 {
 	__u32 start = bpf_get_prandom_u32();
 	int found = -1;
 
-	if (!set)
-		return -1;
 #pragma unroll
 	for (int way = 0; way < IO_WAYS; way++) {
 		struct served_block *block = &set->ways[way];
@@ -338,6 +344,8 @@ static __noinline int keep_block(struct efuse_ctx *ctx, __u64 index, __u32 at, _
 	if (!set || !as)
 		return 0;
 	way = take_block(set, ctx->nodeid, index);
+	/* the compiler knows what the verifier has to be shown */
+	barrier_var(way);
 	if (way < 0 || way >= IO_WAYS)
 		return 0;
 	number = set_index * IO_WAYS + way;
@@ -371,11 +379,14 @@ static __always_inline void keep(struct efuse_ctx *ctx, const struct mark *mark,
 	_Bool ends = ctx->reply_size < ctx->size;
 	struct served_block as = { .file_writes = mark->file_writes };
 	struct seen seen = {};
+	int i;
 
 	if (look(&seen, ctx->nodeid, mark->first, mark->blocks) != mark->counts)
 		return;
 	as.changes = seen.changes;
-	for (int i = 0; i < SERVED_MOST_BLOCKS && i < mark->blocks; i++) {
+	bpf_for(i, 0, SERVED_MOST_BLOCKS) {
+		if (i >= mark->blocks)
+			return;
 		__u64 index = mark->first + i, start = index << IO_BLOCK_SHIFT;
 		__u32 length;
 
@@ -441,13 +452,16 @@ static __noinline int answer(struct efuse_ctx *ctx, struct io_counts *count)
 {
 	__u64 before, end, wanted = ctx->offset + ctx->size;
 	struct range range = {};
-	int length = IO_BLOCK, i;
+	int length = IO_BLOCK, served = 0, i;
 	struct seen seen = {};
 
 	if (!count || !range_of(ctx, bpf_efuse_inode_size(ctx), &range))
 		return 0;
 	before = look(&seen, ctx->nodeid, range.first, range.blocks);
-	for (i = 0; i < SERVED_MOST_BLOCKS && i < range.blocks && length == IO_BLOCK; i++) {
+	bpf_for(i, 0, SERVED_MOST_BLOCKS) {
+		if (i >= range.blocks || length != IO_BLOCK)
+			break;
+		served = i + 1;
 		length = serve_block(ctx, range.first + i);
 		if (length < 0) {
 			count->misses++;
@@ -455,12 +469,12 @@ static __noinline int answer(struct efuse_ctx *ctx, struct io_counts *count)
 		}
 		count->hits++;
 	}
-	end = ((range.first + i - 1) << IO_BLOCK_SHIFT) + length;
+	end = ((range.first + served - 1) << IO_BLOCK_SHIFT) + length;
 	/* That there is nothing there, or nothing more, is the server's to say. */
 	if (end <= ctx->offset || (end < wanted && length == IO_BLOCK))
 		return 0;
 	/* Blocks of different times are no answer. */
-	if (i > 1 && look(&seen, ctx->nodeid, range.first, range.blocks) != before)
+	if (served > 1 && look(&seen, ctx->nodeid, range.first, range.blocks) != before)
 		return 0;
 	return (end < wanted ? end : wanted) - ctx->offset;
 }
@@ -482,7 +496,7 @@ int EFUSE_HOOK(served_read)
 	return EFUSE_DONE;
 }
 
-static __noinline _Bool is_there(__u64 nodeid, __u64 index)
+__noinline int is_there(__u64 nodeid, __u64 index)
 {
 	__u32 set_index = ((hash_of(nodeid, index) >> 32) * nr_sets) >> 32;
 	struct served_set *set = bpf_map_lookup_elem(&sets, &set_index);
@@ -500,13 +514,14 @@ static __noinline _Bool is_there(__u64 nodeid, __u64 index)
 }
 
 /* Of a range, the part from the first block that is missing to the last one. */
-static __noinline int missing(struct range *range, __u64 nodeid)
+__noinline int missing(struct range *range __arg_nonnull, __u64 nodeid)
 {
 	__u32 first = SERVED_MOST_BLOCKS, end = 0;
+	int i;
 
-	if (!range)
-		return 0;
-	for (__u32 i = 0; i < SERVED_MOST_BLOCKS && i < range->blocks; i++) {
+	bpf_for(i, 0, SERVED_MOST_BLOCKS) {
+		if (i >= range->blocks)
+			break;
 		if (is_there(nodeid, range->first + i))
 			continue;
 		if (!end)
