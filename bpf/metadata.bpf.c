@@ -234,9 +234,11 @@ static __always_inline _Bool stands_at_all(const struct md_head *head, __u64 beg
 /*
  * One facet changes: step 1 begins, -1 ends, 0 is all there is of it.
  *
+ * As it is not static, the verifier follows it once, wherever it is called.
+ *
  * Returns: the tick of it; 0: somebody else has changed it since that time
  */
-static __noinline __u64 touch(__u64 facet, int step, __u64 since)
+__noinline __u64 touch(__u64 facet, int step, __u64 since)
 {
 	__u32 index = facet & generations_mask;
 	struct md_generation *generation = bpf_map_lookup_elem(&generations, &index);
