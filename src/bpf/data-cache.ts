@@ -188,6 +188,10 @@ export class DataCache implements Attachment {
     // Loaded when it is needed: the command line reads this file for its options.
     const [{ HookProgram }, { bundledObject }] = await Promise.all([import('./hooks.js'), import('./libbpf.js')])
     const served = !hasFiles(context)
+    if (served && !isExclusive({ server: context.server, data: options })) {
+      throw new RangeError('data: the server gives the kernel no files, and others may change what it has: say coherence: \'exclusive\' '
+        + 'if they don\'t')
+    }
     const program = await HookProgram.open(bundledObject(served ? 'served' : 'io'), { name: 'data' })
     const { object } = program
     const seed = randomBytes(8).readBigUInt64LE()

@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util'
 import t, { type Test } from 'tap'
 import { DATA_POLICIES, type DataCache, type DataCounts, type DataOptions, type DataPolicy } from '../../../src/bpf/data-cache.js'
 import { MemFS, mount, StackFS, type InProcessOptions, type Mount } from '../../../src/index.js'
+import type { Agreement } from '../../../src/protocol/init.js'
 import { enough, moduleFree, sh, until } from './hooks-support.js'
 
 t.setTimeout(0)
@@ -434,7 +435,8 @@ await test('coherence', 'attached and detached all the time', async (t) => {
   const f = await fixture(t, null)
   const { Hooks } = await import('../../../src/mount/hooks.js')
   const { DataCache } = await import('../../../src/bpf/data-cache.js')
-  const hooks = Hooks.of((f.mounted as unknown as { attachment: { fd: number } }).attachment.fd)
+  const { attachment, negotiation } = f.mounted as unknown as { attachment: { fd: number }; negotiation: { agree(): Agreement } }
+  const hooks = Hooks.of(attachment.fd)
   let rounds = 0
   let answered = 0
   const checked = enough(() => rounds > 2, `mkdir ${f.source}/run$1
@@ -444,7 +446,7 @@ await test('coherence', 'attached and detached all the time', async (t) => {
   // Loading takes seconds in a guest, in which this process serves nobody.
   while (going && rounds < Math.max(4, OPERATIONS / 100)) {
     const data = await DataCache.load({
-      token: () => hooks.token(), control: hooks.control, options: {}, agreement: null, server: 'stackfs', uring: false,
+      token: () => hooks.token(), control: hooks.control, options: {}, agreement: negotiation.agree(), server: 'stackfs', uring: false,
     }, { policy: rounds % 2 ? 'cache' : 'adaptive', memory: 1 << 20 })
     await sleep(100 + (rounds % 10) * 10)
     answered += data.counters().cached + data.counters().direct

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /** In the guest: hooks that read and write backing files, and those that choose io_uring queues. */
-import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { MemFS, type Connection } from '../../../src/index.js'
 import { ControlClient, findServer } from '../../../src/mount/control.js'
 import type { AttrReply, EntryReply } from '../../../src/protocol/reply.js'
 import type { GetattrRequest, LookupRequest } from '../../../src/protocol/request.js'
 import {
-  attach, bind, dropCaches, EFUSE_BIND_READ, EFUSE_BIND_WRITE, fixture, moduleFree, quiet, sh,
+  attach, bind, dropCaches, EFUSE_BIND_READ, EFUSE_BIND_WRITE, fixture, moduleFree, quiet, sh, until,
 } from './hooks-support.js'
 
 t.setTimeout(0)
@@ -58,7 +58,9 @@ await t.test('backing files', async (t) => {
   t.throws(() => bind(f.control, 987654, id, EFUSE_BIND_READ), { code: 'ENOENT' }, 'no such inode')
   t.throws(() => bind(f.control, 1, id, EFUSE_BIND_READ), { code: 'EINVAL' }, 'a directory')
 
-  const holder = sh('exec 3< "$1/file"; sleep 1000', f.at)
+  // An inode that nobody holds goes with what the kernel has cached, and what was bound to it, too.
+  const holder = sh('exec 3< "$1/file"; : > "$1.held"; sleep 1000', f.at)
+  t.ok(await until(() => existsSync(`${f.at}.held`)))
   bind(f.control, nodeid, id, EFUSE_BIND_READ | EFUSE_BIND_WRITE)
   await dropCaches()
   await quiet(f)
