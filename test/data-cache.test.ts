@@ -2,7 +2,7 @@
 /** What `--data` means, what memory it takes, and to which mounts the data accelerator is of no use. */
 import t from 'tap'
 import { accelerators } from '../src/bpf/accelerators.js'
-import { dataMemory, parseDataOptions } from '../src/bpf/data-cache.js'
+import { DataCache, dataMemory, parseDataOptions } from '../src/bpf/data-cache.js'
 import type { Agreement } from '../src/protocol/init.js'
 
 t.test('--data', async (t) => {
@@ -29,6 +29,18 @@ t.test('of use where files are opened for it', async (t) => {
   t.equal(unfit!({ ...context, agreement: agreed, hooked: true }), null)
   t.equal(unfit!({ ...context, agreement: agreed }), null, 'who serves knows')
   t.match(unfit!({ ...context, agreement: agreed, hooked: false }), /passthrough/)
-  t.match(unfit!({ ...context, agreement: { ...agreed, flags2: 0 } }), /FUSE_PASSTHROUGH/)
-  t.match(unfit!({ ...context, agreement: null }), /another program/)
+})
+
+t.test('of servers that give the kernel no files, where it is demanded and nobody else changes theirs', async (t) => {
+  const { unfit } = accelerators.find(({ name }) => name === 'data')!
+  const context = { token: () => 0n, control: -1, options: {}, server: 'stackfs', uring: false } as const
+  for (const agreement of [{ flags: 0, flags2: 0 } as Agreement, null]) {
+    const exclusive = { coherence: 'exclusive' } as const
+    t.match(unfit!({ ...context, agreement, data: exclusive }), /demand it by --accel data/)
+    t.match(unfit!({ ...context, agreement, demanded: true }), /FUSE_PASSTHROUGH.*--coherence exclusive/)
+    t.match(unfit!({ ...context, agreement, demanded: true, data: { coherence: 'shared' } }), /--coherence exclusive/)
+    t.equal(unfit!({ ...context, agreement, demanded: true, data: exclusive }), null)
+    t.equal(unfit!({ ...context, agreement, demanded: true, server: 'memfs' }), null, 'MemFS\'s are nowhere else')
+  }
+  t.rejects(DataCache.load({ ...context, agreement: null }), RangeError, 'whoever loads it')
 })
