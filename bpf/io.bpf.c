@@ -16,6 +16,7 @@
 #include <bpf/bpf_helpers.h>
 #include "efuse.h"
 #include "io.h"
+#include "words.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -69,8 +70,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct io_known);
 } known SEC(".maps");
-
-#define WORD(x) (*(volatile typeof(x) *)&(x))
 
 static __always_inline struct io_counts *counts_here(void)
 {

@@ -24,6 +24,7 @@
 #include <bpf/bpf_helpers.h>
 #include "efuse.h"
 #include "metadata.h"
+#include "words.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -166,15 +167,6 @@ struct {
 
 /* For user space: it is used nowhere else. */
 const struct md_command *command_type __attribute__((unused));
-
-#define WORD(x) (*(volatile typeof(x) *)&(x))
-
-/* Loads and stores before it come before those behind it. Atomics order everywhere; x86 needs the compiler's only. */
-#ifdef __TARGET_ARCH_x86
-#define ORDER(word) asm volatile("" ::: "memory")
-#else
-#define ORDER(word) __sync_fetch_and_add(&(word), 0)
-#endif
 
 static __always_inline struct md_counts *counts_of(__u32 opcode)
 {

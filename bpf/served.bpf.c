@@ -14,6 +14,7 @@
 #include <bpf/bpf_helpers.h>
 #include "efuse.h"
 #include "served.h"
+#include "words.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -64,15 +65,6 @@ struct {
 
 /* Changes of nobody knows what: they count for every file. */
 __u64 everything;
-
-#define WORD(x) (*(volatile typeof(x) *)&(x))
-
-/* Loads and stores before it come before those behind it. Atomics order everywhere; x86 needs the compiler's only. */
-#ifdef __TARGET_ARCH_x86
-#define ORDER(word) asm volatile("" ::: "memory")
-#else
-#define ORDER(word) __sync_fetch_and_add(&(word), 0)
-#endif
 
 #ifndef FOPEN_PASSTHROUGH
 #define FOPEN_PASSTHROUGH (1 << 7)
