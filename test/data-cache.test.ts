@@ -42,5 +42,5 @@ t.test('of servers that give the kernel no files, where it is demanded and nobod
     t.equal(unfit!({ ...context, agreement, demanded: true, data: exclusive }), null)
     t.equal(unfit!({ ...context, agreement, demanded: true, server: 'memfs' }), null, 'MemFS\'s are nowhere else')
   }
-  t.rejects(DataCache.load({ ...context, agreement: null }), RangeError, 'whoever loads it')
+  await t.rejects(DataCache.load({ ...context, agreement: null }), RangeError, 'whoever loads it')
 })
