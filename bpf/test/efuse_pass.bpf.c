@@ -7,47 +7,35 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* In the order of struct efuse_ops. */
-enum { LOOKUP, GETATTR, ACCESS, GETXATTR, READLINK, OPEN, FLUSH, RELEASE, OPENDIR, READDIR, RELEASEDIR, STATFS, READ,
-	WRITE, BEGIN, REPLY, SELECT_QUEUE, STANDS, HOOKS };
+__u64 calls;
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, HOOKS);
-	__type(key, __u32);
-	__type(value, __u64);
-} calls SEC(".maps");
-
-static __always_inline int count(__u32 hook)
+static __always_inline int count(void)
 {
-	__u64 *value = bpf_map_lookup_elem(&calls, &hook);
-
-	if (value)
-		*value += 1;
+	__sync_fetch_and_add(&calls, 1);
 	return EFUSE_PASS;
 }
 
-#define HOOK(section, name, number) \
-	SEC(section "/" #name) int EFUSE_HOOK(pass_##name) { return count(number); }
+#define HOOK(section, name) \
+	SEC(section "/" #name) int EFUSE_HOOK(pass_##name) { return count(); }
 
-HOOK("struct_ops", lookup, LOOKUP)
-HOOK("struct_ops", getattr, GETATTR)
-HOOK("struct_ops", access, ACCESS)
-HOOK("struct_ops", getxattr, GETXATTR)
-HOOK("struct_ops", readlink, READLINK)
-HOOK("struct_ops", open, OPEN)
-HOOK("struct_ops", flush, FLUSH)
-HOOK("struct_ops", release, RELEASE)
-HOOK("struct_ops", opendir, OPENDIR)
-HOOK("struct_ops", readdir, READDIR)
-HOOK("struct_ops", releasedir, RELEASEDIR)
-HOOK("struct_ops", statfs, STATFS)
-HOOK("struct_ops.s", read, READ)
-HOOK("struct_ops.s", write, WRITE)
-HOOK("struct_ops", begin, BEGIN)
-HOOK("struct_ops", reply, REPLY)
-HOOK("struct_ops", select_queue, SELECT_QUEUE)
-HOOK("struct_ops", stands, STANDS)
+HOOK("struct_ops", lookup)
+HOOK("struct_ops", getattr)
+HOOK("struct_ops", access)
+HOOK("struct_ops", getxattr)
+HOOK("struct_ops", readlink)
+HOOK("struct_ops", open)
+HOOK("struct_ops", flush)
+HOOK("struct_ops", release)
+HOOK("struct_ops", opendir)
+HOOK("struct_ops", readdir)
+HOOK("struct_ops", releasedir)
+HOOK("struct_ops", statfs)
+HOOK("struct_ops.s", read)
+HOOK("struct_ops.s", write)
+HOOK("struct_ops", begin)
+HOOK("struct_ops", reply)
+HOOK("struct_ops", select_queue)
+HOOK("struct_ops", stands)
 
 SEC(".struct_ops.link")
 struct efuse_ops pass = {

@@ -97,34 +97,38 @@ struct efuse_conn {
 /* What a program's calls work on: its argument comes first. */
 struct efuse_call {
 	struct efuse_ctx ctx;
-	enum efuse_hook hook;
-	/* whose notes on the request the program gets; EFUSE_WATCHERS: none */
-	u8 place;
-	u32 id;
 	/* a reply has been filled in */
 	bool replied;
+	/* the backing file was read, which has noted that it was accessed */
+	bool backing_read;
 	/* bytes of a reply of variable size that are filled in; bytes written, for WRITE */
 	u32 len;
+	/* The inode that was looked up last: programs that can't sleep run under RCU, so that it stays there. */
+	struct inode *found;
+	/* A read or write that is no request yet: the caller's memory */
+	const struct iov_iter *iter;
+	/* reply: what the server has told beside its answer, or NULL */
+	const struct fuse_attr_out *extra;
+	/* READ: how much the server is asked for instead, see bpf_efuse_read_around(); 0: what the caller wants */
+	u32 around_size;
+
+	/* What follows efuse_call_init() does not zero: it is set there, or with what it belongs to. */
+	enum efuse_hook hook;
+	/* while a program runs: whose it is */
+	const struct efuse_slot *slot;
 	struct fuse_conn *fc;
 	/* NULL where no inode may be looked up: FORGET, background replies, select_queue */
 	struct fuse_mount *fm;
 	/* NULL for FORGET, and where there is no request yet */
 	struct fuse_args *args;
-	/* The inode that was looked up last: programs that can't sleep run under RCU, so that it stays there. */
-	struct inode *found;
+	/* with @found */
 	u64 found_nodeid;
-	/* A read or write that is no request yet, the caller's memory, and where in the file it goes on */
+	/* with @iter: whose, and where in the file it goes on */
 	struct kiocb *iocb;
-	const struct iov_iter *iter;
 	loff_t pos;
-	/* the backing file was read, which has noted that it was accessed */
-	bool backing_read;
-	/* READ: what the server is asked for instead, see bpf_efuse_read_around(); 0 bytes: what the caller wants */
+	/* with @around_size */
 	u64 around_offset;
-	u32 around_size;
-	/* reply: what the server has told beside its answer, or NULL */
-	const struct fuse_attr_out *extra;
-	/* room for it */
+	/* room for @extra */
 	struct fuse_attr_out attr;
 };
 

@@ -189,15 +189,15 @@ __bpf_kfunc u8 *bpf_efuse_scratch(struct efuse_ctx *ctx, const u32 rdwr_buf_size
 	struct efuse_call *call = efuse_call(ctx);
 	struct efuse_args *args;
 
-	if (!call->args || call->place >= EFUSE_WATCHERS || rdwr_buf_size > sizeof(args->scratch[0]))
+	if (!call->args || call->slot->place >= EFUSE_WATCHERS || rdwr_buf_size > sizeof(args->scratch[0]))
 		return NULL;
 	args = &call->args->efuse;
-	if (args->writer[call->place] != call->id) {
+	if (args->writer[call->slot->place] != call->slot->id) {
 		/* of another attachment, which was there when the request began */
-		memset(args->scratch[call->place], 0, sizeof(args->scratch[0]));
-		args->writer[call->place] = call->id;
+		memset(args->scratch[call->slot->place], 0, sizeof(args->scratch[0]));
+		args->writer[call->slot->place] = call->slot->id;
 	}
-	return (u8 *)args->scratch[call->place];
+	return (u8 *)args->scratch[call->slot->place];
 }
 
 /* Does anybody answer writes instead of the server? */
@@ -400,7 +400,7 @@ __bpf_kfunc int bpf_efuse_hold(struct efuse_ctx *ctx, bool name, const void *not
 	    (call->hook != EFUSE_LOOKUP && (name || call->hook != EFUSE_GETATTR)))
 		return -EINVAL;
 	memcpy(name ? args->name_note : args->attr_note, note, sizeof(args->attr_note));
-	args->holder = call->id;
+	args->holder = call->slot->id;
 	return 0;
 }
 

@@ -112,16 +112,23 @@ static void efuse_ctx_fill(struct efuse_ctx *ctx, const struct fuse_args *args)
 	}
 }
 
-void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm, struct fuse_args *args,
-		     bool background)
+/* In place: requests' own. */
+static __always_inline void efuse_call_begin(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm,
+					     struct fuse_args *args, bool background)
 {
-	memset(call, 0, offsetof(typeof(*call), attr));
+	memset(call, 0, offsetof(typeof(*call), hook));
 	call->hook = EFUSE_NO_HOOK;
 	call->fc = fc;
 	call->fm = fm;
 	call->args = args;
 	efuse_ctx_fill(&call->ctx, args);
 	call->ctx.background = background;
+}
+
+void efuse_call_init(struct efuse_call *call, struct fuse_conn *fc, struct fuse_mount *fm, struct fuse_args *args,
+		     bool background)
+{
+	efuse_call_begin(call, fc, fm, args, background);
 }
 
 /* Before INIT's reply, and after the connection's end, requests take the ordinary way: they wait, or fail. */
@@ -135,8 +142,7 @@ static __always_inline int efuse_call_slot(struct efuse_call *call, const struct
 {
 	int ret;
 
-	call->place = slot->place;
-	call->id = slot->id;
+	call->slot = slot;
 	ret = slot->fn(&call->ctx);
 	call->found = NULL;
 	return ret;
@@ -245,7 +251,7 @@ static void efuse_undo(struct efuse_call *call)
 {
 	struct fuse_args *args = call->args;
 
-	if (call->replied && !args->out_argvar && args->out_numargs)
+	if (!args->out_argvar && args->out_numargs)
 		memset(args->out_args[0].value, 0, args->out_args[0].size);
 	if (args->opcode == FUSE_LOOKUP) {
 		iput(args->efuse.inode);
@@ -253,20 +259,9 @@ static void efuse_undo(struct efuse_call *call)
 	}
 }
 
-/*
- * Asks the request's hook.
- *
- * Returns: true: answered, with @result as fuse_chan_send() would return it.
- */
-static bool efuse_answer(struct efuse_call *call, ssize_t *result)
+/* What a hook has made of its request, if it has not just passed it on: see efuse_answer(). */
+static noinline bool efuse_answered(struct efuse_call *call, enum efuse_hook hook, int ret, ssize_t *result)
 {
-	enum efuse_hook hook = efuse_hook_for(call->ctx.opcode);
-	int ret;
-
-	if (hook == EFUSE_NO_HOOK || call->args->efuse.flags & EFUSE_ARGS_NO_HOOK)
-		return false;
-	ret = efuse_run_here(call, hook, 0);
-
 	/* Releases go to whoever opened the file: programs are only told. */
 	if (hook == EFUSE_RELEASE || hook == EFUSE_RELEASEDIR)
 		return false;
@@ -277,7 +272,8 @@ static bool efuse_answer(struct efuse_call *call, ssize_t *result)
 		*result = efuse_finish(call);
 		return true;
 	}
-	efuse_undo(call);
+	if (call->replied)
+		efuse_undo(call);
 	/*
 	 * The errors that a server may return, but for ENOSYS: fs/fuse would take it as the server's word and never
 	 * send this kind of request again.
@@ -287,6 +283,22 @@ static bool efuse_answer(struct efuse_call *call, ssize_t *result)
 		return true;
 	}
 	return false;
+}
+
+/*
+ * Asks the request's hook.
+ *
+ * Returns: true: answered, with @result as fuse_chan_send() would return it.
+ */
+static __always_inline bool efuse_answer(struct efuse_call *call, ssize_t *result)
+{
+	enum efuse_hook hook = efuse_hook_for(call->ctx.opcode);
+	int ret;
+
+	if (hook == EFUSE_NO_HOOK || call->args->efuse.flags & EFUSE_ARGS_NO_HOOK)
+		return false;
+	ret = efuse_run_here(call, hook, 0);
+	return (ret != EFUSE_PASS || call->replied) && efuse_answered(call, hook, ret, result);
 }
 
 /* Does the request name an inode that only programs know? */
@@ -469,7 +481,7 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args)
 		return fuse_chan_send(fc->chan, args);
 	}
 
-	efuse_call_init(&call, fc, fm, args, false);
+	efuse_call_begin(&call, fc, fm, args, false);
 	if (efuse_answer(&call, &ret) || efuse_keep(fm, args, true, &ret))
 		return ret;
 
