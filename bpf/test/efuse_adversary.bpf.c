@@ -26,7 +26,7 @@ __u32 mode;
 enum {
 	WRONG_SIZE, WRONG_TYPE, NO_TYPE, HUGE_SIZE, WRONG_NSEC, WRONG_NODEID, WRONG_GENERATION, TWICE, WRONG_REQUEST,
 	PASS_AFTER_REPLY, ERROR_AFTER_REPLY, RETURN_ENOSYS, RETURN_RESTART, RETURN_LARGE, DONE_WITHOUT_REPLY,
-	HUGE_REPLY, GAPS, SUBMOUNT, BAD_NAMES, LOOPS, MODES,
+	HUGE_REPLY, GAPS, SUBMOUNT, BAD_NAMES, LOOPS, AROUND, AROUND_ELSEWHERE, MODES,
 };
 
 static long turn(__u32 index, void *context)
@@ -110,6 +110,7 @@ int EFUSE_HOOK(adversary_getattr)
 		note(bpf_efuse_reply_dirent(ctx, &dirent, sizeof(dirent), &entry, 4));
 		note(bpf_efuse_name(ctx, 0, &reply, sizeof(reply)));
 		note(bpf_efuse_arg(ctx, 100, 0, &reply, sizeof(reply)));
+		note(bpf_efuse_read_around(ctx, 0, 4096));
 		return EFUSE_DONE;
 	case PASS_AFTER_REPLY:
 		reply.out.attr.size = 4242;
@@ -363,6 +364,27 @@ int EFUSE_HOOK(adversary_stands)
 	return mode * 0x1234567;
 }
 
+/* Ranges that are none, that nobody may ask for, that are not the caller's, or not all of what the caller wants. */
+static __always_inline void around(struct efuse_ctx *ctx)
+{
+	switch (mode) {
+	case AROUND:
+		note(bpf_efuse_read_around(ctx, ctx->offset, 0));
+		note(bpf_efuse_read_around(ctx, ~0ULL, 4096));
+		note(bpf_efuse_read_around(ctx, (1ULL << 63) - 1, 1));
+		note(bpf_efuse_read_around(ctx, 0, ~0U));
+		note(bpf_efuse_read_around(ctx, 0, 1U << 31));
+		/* the caller's last byte is missing, and where there is more than one, all that is asked for comes late */
+		note(bpf_efuse_read_around(ctx, ctx->offset, ctx->size > 1 ? ctx->size - 1 : 1));
+		note(bpf_efuse_read_around(ctx, ctx->offset, ctx->size));
+		break;
+	case AROUND_ELSEWHERE:
+		/* far behind the end of the file, or one byte of it */
+		note(bpf_efuse_read_around(ctx, ctx->offset & 4096 ? ctx->offset + (1ULL << 40) : 1, 1));
+		break;
+	}
+}
+
 SEC("struct_ops/begin")
 int EFUSE_HOOK(adversary_begin)
 {
@@ -373,6 +395,7 @@ int EFUSE_HOOK(adversary_begin)
 	/* nobody has said that the server can */
 	if (!bpf_efuse_want(ctx, 1 << (mode & 31)))
 		note(0);
+	around(ctx);
 	return -EPERM;
 }
 

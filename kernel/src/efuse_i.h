@@ -99,6 +99,8 @@ struct efuse_call {
 	struct efuse_ctx ctx;
 	/* a reply has been filled in */
 	bool replied;
+	/* LOOKUP: args->efuse.inode is held, if only because it can't be let go of where programs run */
+	bool held;
 	/* the backing file was read, which has noted that it was accessed */
 	bool backing_read;
 	/* bytes of a reply of variable size that are filled in; bytes written, for WRITE */

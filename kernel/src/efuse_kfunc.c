@@ -454,6 +454,7 @@ static int efuse_hold_inode(struct efuse_call *call, const struct fuse_entry_out
 		return efuse_synthetic(entry->nodeid) ? 0 : -ESTALE;
 
 	call->args->efuse.inode = inode;
+	call->held = true;
 	/* fs/fuse would give up the inode for good */
 	if (inode_state_read_once(inode) & (I_NEW | I_CREATING) || fuse_is_bad(inode) ||
 	    fuse_stale_inode(inode, entry->generation, (struct fuse_attr *)&entry->attr))

@@ -251,11 +251,12 @@ static void efuse_undo(struct efuse_call *call)
 {
 	struct fuse_args *args = call->args;
 
-	if (!args->out_argvar && args->out_numargs)
+	if (call->replied && !args->out_argvar && args->out_numargs)
 		memset(args->out_args[0].value, 0, args->out_args[0].size);
-	if (args->opcode == FUSE_LOOKUP) {
+	if (call->held) {
 		iput(args->efuse.inode);
 		args->efuse.inode = NULL;
+		call->held = false;
 	}
 }
 
@@ -272,8 +273,7 @@ static noinline bool efuse_answered(struct efuse_call *call, enum efuse_hook hoo
 		*result = efuse_finish(call);
 		return true;
 	}
-	if (call->replied)
-		efuse_undo(call);
+	efuse_undo(call);
 	/*
 	 * The errors that a server may return, but for ENOSYS: fs/fuse would take it as the server's word and never
 	 * send this kind of request again.
@@ -298,7 +298,7 @@ static __always_inline bool efuse_answer(struct efuse_call *call, ssize_t *resul
 	if (hook == EFUSE_NO_HOOK || call->args->efuse.flags & EFUSE_ARGS_NO_HOOK)
 		return false;
 	ret = efuse_run_here(call, hook, 0);
-	return (ret != EFUSE_PASS || call->replied) && efuse_answered(call, hook, ret, result);
+	return (ret != EFUSE_PASS || call->replied || call->held) && efuse_answered(call, hook, ret, result);
 }
 
 /* Does the request name an inode that only programs know? */

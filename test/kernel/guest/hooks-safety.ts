@@ -97,7 +97,7 @@ await t.test('an attachment ends with its owner', async (t) => {
 const MODES = [
   'WRONG_SIZE', 'WRONG_TYPE', 'NO_TYPE', 'HUGE_SIZE', 'WRONG_NSEC', 'WRONG_NODEID', 'WRONG_GENERATION', 'TWICE', 'WRONG_REQUEST',
   'PASS_AFTER_REPLY', 'ERROR_AFTER_REPLY', 'RETURN_ENOSYS', 'RETURN_RESTART', 'RETURN_LARGE', 'DONE_WITHOUT_REPLY',
-  'HUGE_REPLY', 'GAPS', 'SUBMOUNT', 'BAD_NAMES', 'LOOPS',
+  'HUGE_REPLY', 'GAPS', 'SUBMOUNT', 'BAD_NAMES', 'LOOPS', 'AROUND', 'AROUND_ELSEWHERE',
 ]
 
 await t.test('programs that are wrong in everything', async (t) => {
@@ -125,6 +125,13 @@ await t.test('programs that are wrong in everything', async (t) => {
         const bytes = Buffer.from(output, 'latin1')
         t.ok(bytes.subarray(0, 3010).equals(gaps), `no byte that nobody has written, ${flag}: ${bytes.length} bytes`)
         t.ok(bytes.subarray(3010).every((byte) => byte === 0), 'nor behind them')
+      }
+    }
+    if (name.startsWith('AROUND')) {
+      for (const flags of ['skip_bytes', 'direct']) {
+        await forget()
+        const { output } = await sh('dd if="$1/file" iflag=$2 bs=12k status=none | cmp - "$1.copy"', f.at, flags)
+        t.equal(output, '', `${name}: the caller gets what was asked for, ${flags}`)
       }
     }
     if (name === 'HUGE_REPLY') {
