@@ -23,6 +23,8 @@ struct Region {
   size_t length;
   // From mmap: munmap when done. Otherwise the memory is JavaScript's.
   bool mapped;
+  // Not to be unmapped but by release().
+  bool lasting;
   int32_t id;
 };
 

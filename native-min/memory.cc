@@ -22,19 +22,20 @@ void Unmap(Region* region) {
 void Finalize(napi_env, void*, void* hint) {
   Region* region = static_cast<Region*>(hint);
   region->blocks->Remove(region);
-  Unmap(region);
+  if (!region->lasting) Unmap(region);
   delete region;
 }
 
 // A new mapping as {id, buffer}, or -errno.
-Napi::Value Map(const Napi::CallbackInfo& info, double bytes, int protection, int flags, int fd, off_t offset) {
+Napi::Value Map(const Napi::CallbackInfo& info, double bytes, int protection, int flags, int fd, off_t offset,
+                bool lasting = false) {
   const Napi::Env env = info.Env();
   if (!(bytes >= 1 && bytes <= static_cast<double>(kMaxBlock - PageSize() + 1))) return Napi::Number::New(env, -EINVAL);
   const size_t length = (static_cast<size_t>(bytes) + PageSize() - 1) / PageSize() * PageSize();
   void* address = mmap(nullptr, length, protection, flags, fd, offset);
   if (address == MAP_FAILED) return Napi::Number::New(env, -errno);
 
-  Region* region = new Region{ThreadOf(info).blocks, static_cast<char*>(address), length, true, 0};
+  Region* region = new Region{ThreadOf(info).blocks, static_cast<char*>(address), length, true, lasting, 0};
   napi_value buffer;
   if (napi_create_external_arraybuffer(env, address, length, Finalize, region, &buffer) != napi_ok) {
     Unmap(region);
@@ -50,7 +51,7 @@ Napi::Value Map(const Napi::CallbackInfo& info, double bytes, int protection, in
 
 Napi::Value Allocate(const Napi::CallbackInfo& info) {
   return Map(info, info[0].As<Napi::Number>().DoubleValue(), PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, info[1].As<Napi::Boolean>().Value());
 }
 
 Napi::Value MapDevice(const Napi::CallbackInfo& info) {
@@ -79,7 +80,7 @@ Napi::Value Register(const Napi::CallbackInfo& info) {
   const napi_status status = napi_get_typedarray_info(env, info[0], &type, &length, &data, nullptr, nullptr);
   if (status != napi_ok || type != napi_uint8_array || length == 0 || length > kMaxBlock || data == nullptr)
     return Napi::Number::New(env, -EINVAL);
-  Region* region = new Region{ThreadOf(info).blocks, static_cast<char*>(data), length, false, 0};
+  Region* region = new Region{ThreadOf(info).blocks, static_cast<char*>(data), length, false, false, 0};
   if (napi_add_finalizer(env, info[0], data, Finalize, region, nullptr) != napi_ok) {
     delete region;
     return Napi::Number::New(env, -ENOMEM);

@@ -114,7 +114,7 @@ type Addon = Record<RegisterCallName, RegisterCall> & {
   readonly registers: Int32Array
   readonly groups: Uint32Array
   readonly constants: Readonly<Record<ConstantName, number>>
-  allocate(bytes: number): { id: number; buffer: ArrayBuffer } | number
+  allocate(bytes: number, lasting: boolean): { id: number; buffer: ArrayBuffer } | number
   mapDevice(fd: number, offsetLow: number, offsetHigh: number, length: number, populate: boolean):
     { id: number; buffer: ArrayBuffer } | number
   mapReadOnly(fd: number, offset: number, length: number): { id: number; buffer: ArrayBuffer } | number
@@ -226,10 +226,12 @@ function mapped(answer: { id: number; buffer: ArrayBuffer } | number): Block {
  * nothing refers to its ArrayBuffer. mmap(2).
  *
  * @param bytes 1 to 2^31 - 4096, rounded up to whole pages
+ * @param lasting true: only `release` unmaps it. For what the kernel writes to by itself: memory of a thread that dies may
+ *   belong to somebody else before the kernel has heard of it
  * @throws Error with `code` and `errno`
  */
-export function allocate(bytes: number): Block {
-  return mapped(addon.allocate(bytes))
+export function allocate(bytes: number, lasting = false): Block {
+  return mapped(addon.allocate(bytes, lasting))
 }
 
 /**

@@ -98,6 +98,22 @@ t.test('memory', async (t) => {
     native.release(memory)
   })
 
+  t.test('memory that is to last stays when its thread ends, until it is released', async (t) => {
+    const GiB = 1 << 30
+    const mapped = (): number => 1024 * Number(/^VmSize:\s*(\d+) kB/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))![1])
+    for (const [lasting, bytes] of [[false, 0], [true, GiB]] as const) {
+      const before = mapped()
+      const worker = inWorker(`native.allocate(${GiB}, ${lasting}); parentPort.postMessage(1)`)
+      await message(worker)
+      await exit(worker)
+      const left = mapped() - before
+      t.ok(Math.abs(left - bytes) < GiB / 2, `${lasting ? 'lasting' : 'ordinary'}: ${left} bytes are left`)
+    }
+    const before = mapped()
+    native.release(native.allocate(GiB, true))
+    t.ok(mapped() - before < GiB / 2)
+  })
+
   t.test('sizes that no block can have are refused', async (t) => {
     for (const bytes of [0, -1, NaN, 2 ** 31, 2 ** 40]) t.throws(() => native.allocate(bytes), { code: 'EINVAL' })
     t.equal(native.allocate(2 ** 31 - 4096).length, 2 ** 31 - 4096)

@@ -236,11 +236,12 @@ class Supervisor implements Served {
     if (this.shared && this.overUring && online < this.queues && hooks.setQueues(online)) this.queues = online
   }
 
-  /** Each worker gets its queues, turn by turn. */
+  /** Each worker gets its queues, turn by turn: no more workers than there are queues, which may be fewer than CPUs. */
   private divideQueues(): void {
-    for (let index = 1; index <= this.workers; index++) {
+    const servers = Math.min(this.workers, this.queues)
+    for (let index = 1; index <= servers; index++) {
       const mine: number[] = []
-      for (let queue = index - 1; queue < this.queues; queue += this.workers) mine.push(queue)
+      for (let queue = index - 1; queue < this.queues; queue += servers) mine.push(queue)
       this.queuesOf[index] = mine
     }
   }

@@ -276,6 +276,7 @@ export class UringRing implements ExchangeOwner {
     this.fd = native.uringSetup(sqEntries, params, 0)
     if (this.fd < 0) throw new UringUnavailableError('io_uring_setup', this.fd)
     this.enterFd = this.fd
+    let memory: Block | null = null
     try {
       const registered = native.uringRegisterFile(this.fd, device)
       if (registered < 0) throw new UringUnavailableError('io_uring_register', registered)
@@ -302,7 +303,8 @@ export class UringRing implements ExchangeOwner {
       const entryBytes = entryLength(options.maxTransfer)
       if (count * entryBytes >= 2 ** 31) throw new UringUnavailableError('the entries of one ring', -ENOMEM)
       // With pools the headers' pages come first, then each queue's buffers.
-      this.memory = native.allocate(count * entryBytes)
+      // The kernel writes to it until the ring is closed, whatever becomes of this thread.
+      this.memory = memory = native.allocate(count * entryBytes, true)
       if (options.poolBuffer > 0 && options.poolBuffer <= payloadBytes) this.addPools(queues, options)
       const pooled = this.poolBuffer > 0
       for (let entry = 0; entry < count; entry++) {
@@ -323,6 +325,8 @@ export class UringRing implements ExchangeOwner {
       }
     } catch (error) {
       native.close(this.fd)
+      // Nothing was registered that the kernel could write to.
+      if (memory !== null) native.release(memory)
       throw error
     }
   }

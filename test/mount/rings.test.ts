@@ -69,7 +69,8 @@ t.test('queues are as deep as asked for, or as memory allows', async (t) => {
 
 t.test('over io_uring', async (t) => {
   offerUring(t, true)
-  for (const [workers, depth] of [['auto', '8'], ['1', '8'], ['auto', '1'], ['1', '100']]) {
+  const many = String(queueCount() + 2)
+  for (const [workers, depth] of [['auto', '8'], ['1', '8'], ['auto', '1'], ['1', '100'], [many, '8']]) {
     const at = await mounted(
       t, '--rings', 'uring', '--passthrough', 'off', '--workers', workers, '-o', `io_uring_q_depth=${depth}`,
     )
