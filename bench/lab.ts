@@ -21,6 +21,8 @@ export interface GuestPlan {
   files: number
   /** Where the guest has libfuse's examples, in the folders of its build. */
   libfuse: string
+  /** The RAM disk with the data, MiB. */
+  diskMib: number
   /** Rounds that the record has already. */
   known: (Key & { round: number })[]
 }
@@ -41,7 +43,8 @@ const LIBFUSE = '/opt/libfuse'
 /** A guest does so many loads, and may take so long: starting one with all its servers costs as much as a load. */
 const LOADS_AT_ONCE = 8
 const SECONDS = 7200
-const MEMORY_MIB = 4096
+const MEMORY_MIB = 6144
+const DISK_MIB = 2048
 
 /** Why there is no lab here; null when there is one. */
 export function labLacks(): string | null {
@@ -83,6 +86,7 @@ async function boot(suite: LoadSuite, loads: readonly Load[], examples: string, 
     const plan: GuestPlan = {
       suite: suite.name, loads: loads.map(({ name }) => name), systems: setting.systems.map(({ name }) => name),
       rounds: setting.rounds, seconds: setting.seconds, large: setting.large, files: setting.files, libfuse: LIBFUSE,
+      diskMib: DISK_MIB,
       known: setting.record.entries.filter(({ where, round }) => where === 'lab' && round >= -1)
         .map(({ where, suite: name, load, system, round }) => ({ where, suite: name, load, system, round })),
     }
