@@ -50,6 +50,11 @@ function seldomAsks({ requests }: Row): boolean {
   return requests !== null && requests < RARELY
 }
 
+/** Whether a row's reads are found in the page cache; its writes may ask the server all the same. */
+function hitsItsCache(row: Row): boolean {
+  return row.side === 'read' && row.serverReads !== null ? row.serverReads < RARELY : seldomAsks(row)
+}
+
 const CAUSES: readonly Cause[] = [
   {
     // ext4 is what a mode without any cost would be.
@@ -77,10 +82,18 @@ const CAUSES: readonly Cause[] = [
     misses: ['p50', 'p99'],
     shown: ({ row, fuse, ext4 }) => {
       const more = ext4 === undefined ? 0 : row.p50Ns.median - ext4.p50Ns.median
-      if (row.where !== 'lab' || more <= 0 || !seldomAsks(row) || !seldomAsks(fuse)) return null
+      if (row.where !== 'lab' || more <= 0 || !seldomAsks(row) || !hitsItsCache(fuse)) return null
       return "neither asks its server; plain FUSE's reads are hits in its page cache, which cost what ext4's do " +
         `(${us(fuse)}, ${us(ext4!)}), ours come from another file's, ${Math.round(more)} ns of instructions farther`
     },
+  },
+  {
+    misses: ['spread'],
+    shown: ({ row, fuse }) => row.where === 'lab' && row.side === 'read' && row.deviationNs !== null && seldomAsks(row) &&
+      hitsItsCache(fuse)
+      ? `plain FUSE's reads are all hits in its page cache; ours go more than one way in the kernel, ${us(row)} at p50 and ` +
+        `${Number((row.p99Ns.median / 1000).toPrecision(3))} us at p99, a deviation of ${Math.round(row.deviationNs.median)} ns`
+      : null,
   },
   {
     // Beside writes, reads of ext4's page cache take longer.
