@@ -122,7 +122,7 @@ export async function bench(options: BenchOptions): Promise<number> {
   }
   const environment: Environment = {
     machine: host, settings, versions: tools, started: record.started,
-    lab: lab ? 'instruction-time: one emulated CPU, a nanosecond per instruction' : lacks ?? 'not asked for',
+    lab: lab ? 'instruction-time: one emulated CPU, a nanosecond per instruction, the data on a RAM disk' : lacks ?? 'not asked for',
     guest: record.guest,
     moduleHere: module,
   }

@@ -84,7 +84,7 @@ function parts(report: Report, pictures: readonly Plot[]): Part[] {
         'which is in memory: they may be faster than ext4 there.',
       'Names and attributes are kept by the kernel for as long as each system has it by default (libfuse\'s passthrough_hp a ' +
         'day, eFuse a second), but for the suites that say otherwise.',
-      `The lab: ${runs.find(({ guest }) => guest)?.lab ?? lab}. Its disk is memory.`,
+      `The lab: ${runs.find(({ guest }) => guest)?.lab ?? lab}.`,
     ] },
     { heading: 'What is not measured here, and why', level: 2 },
     { list: [
