@@ -92,7 +92,7 @@ const CAUSES: readonly Cause[] = [
     shown: ({ row, fuse }) => row.where === 'lab' && row.side === 'read' && row.deviationNs !== null && seldomAsks(row) &&
       hitsItsCache(fuse)
       ? `plain FUSE's reads are all hits in its page cache; ours go more than one way in the kernel, ${us(row)} at p50 and ` +
-        `${Number((row.p99Ns.median / 1000).toPrecision(3))} us at p99, a deviation of ${Math.round(row.deviationNs.median)} ns`
+        `${microseconds(row.p99Ns)} at p99, a deviation of ${Math.round(row.deviationNs.median)} ns`
       : null,
   },
   {
@@ -126,7 +126,8 @@ const CAUSES: readonly Cause[] = [
   },
 ]
 
-const us = ({ p50Ns }: Row): string => `${Number((p50Ns.median / 1000).toPrecision(3))} us`
+const microseconds = ({ median }: Spread): string => `${Number((median / 1000).toPrecision(3))} us`
+const us = ({ p50Ns }: Row): string => microseconds(p50Ns)
 
 /** All that the figures show of each miss; otherwise what they are. */
 export function causesOf(seen: Case, misses: readonly Miss[]): string {
