@@ -51,7 +51,8 @@
  * Exceptions: INIT, interrupts, and replies to notifications.
  * begin is also told of the server's notifications, before they take effect: ctx->opcode is EFUSE_NOTIFY + enum
  * fuse_notify_code, for INVAL_INODE, INVAL_ENTRY (the name is argument 1, see bpf_efuse_name()), DELETE (ctx->target is the
- * child), STORE and INC_EPOCH. There is no reply.
+ * child), STORE and INC_EPOCH; and with EFUSE_BACKING_UNUSED when a file that was open with FOPEN_PASSTHROUGH is closed, and
+ * may have been read without requests, while bpf_efuse_inode() still says EFUSE_INODE_READ. There is no reply.
  *
  * stands is asked before there is a request, also in path walks under RCU, about what the kernel holds past its time-out of
  * this attachment's own answers (bpf_efuse_hold()). ctx->note is what was noted with the answer. With opcode GETATTR or
@@ -71,6 +72,7 @@
 #define EFUSE_DONE 1
 #define EFUSE_QUEUE(n) ((n) + 1)
 #define EFUSE_NOTIFY 0x10000
+#define EFUSE_BACKING_UNUSED (EFUSE_NOTIFY + 0x100)
 
 /* Defines a program, whose argument is struct efuse_ctx *ctx. */
 #define EFUSE_HOOK(name)						\

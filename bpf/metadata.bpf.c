@@ -99,8 +99,6 @@ const volatile _Bool timed = 1;
 const volatile _Bool by_caller = 1;
 /* Reading changes times of access. */
 const volatile _Bool exact_atime = 1;
-/* The kernel may read and write files without asking (passthrough). */
-const volatile _Bool passthrough = 1;
 /* Data that the kernel has cached of a file stay when it is opened. */
 const volatile _Bool keep_data = 0;
 
@@ -1202,15 +1200,13 @@ done:
 	return 0;
 }
 
-/* MD_IF_WRITTEN and MD_NODE_ATIME depend on more than the opcode. */
+/* MD_IF_WRITTEN depends on more than the opcode. */
 static __always_inline __u32 changes_of(struct efuse_ctx *ctx)
 {
 	__u32 changes = md_changes(ctx->opcode, ctx->flags);
 
 	if (changes & MD_IF_WRITTEN && bpf_efuse_inode(ctx, ctx->nodeid) & EFUSE_INODE_OPEN_TO_WRITE)
 		changes |= MD_NODE_ATTR;
-	if (ctx->opcode == FUSE_RELEASE && !passthrough)
-		changes &= ~MD_NODE_ATIME;
 	return changes;
 }
 

@@ -251,6 +251,7 @@ static __always_inline void md_remaining(__u64 expires, __u64 now, __u64 *valid,
 /* Notifications come as opcodes from here on: enum fuse_notify_code. */
 #ifndef EFUSE_NOTIFY
 #define EFUSE_NOTIFY 0x10000
+#define EFUSE_BACKING_UNUSED (EFUSE_NOTIFY + 0x100)
 #endif
 
 /*
@@ -286,11 +287,12 @@ static __always_inline __u32 md_changes(__u32 opcode, __u32 flags)
 	case 15:	/* READ */
 	case 28:	/* READDIR */
 	case 44:	/* READDIRPLUS */
+	case EFUSE_BACKING_UNUSED:
 		return MD_NODE_ATIME;
 	case 14:	/* OPEN */
 		return flags & MD_O_TRUNC ? MD_NODE_ATTR : 0;
 	case 18:	/* RELEASE */
-		return flags & MD_O_ACCMODE ? MD_NODE_ATTR : MD_NODE_ATIME;
+		return flags & MD_O_ACCMODE ? MD_NODE_ATTR : 0;
 	case 20:	/* FSYNC */
 	case 25:	/* FLUSH */
 		/* a server that gathers writes lets them go here */

@@ -239,6 +239,7 @@ static __always_inline enum change change_of(struct efuse_ctx *ctx)
 		return CHANGES_OTHER_FILE;
 	case EFUSE_NOTIFY + FUSE_NOTIFY_INVAL_ENTRY:
 	case EFUSE_NOTIFY + FUSE_NOTIFY_DELETE:
+	case EFUSE_BACKING_UNUSED:
 		return CHANGES_NOTHING;
 	default:
 		return ctx->opcode < SERVED_COPY_FILE_RANGE_64 ? CHANGES_NOTHING : CHANGES_EVERYTHING;

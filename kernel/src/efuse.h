@@ -11,6 +11,7 @@
 #include <linux/compiler.h>
 #include <linux/rcupdate.h>
 #include "efuse_args.h"
+#include "efuse_bpf.h"
 #include "fuse_i.h"
 
 struct dentry;
@@ -42,6 +43,16 @@ ssize_t efuse_request(struct fuse_mount *fm, struct fuse_args *args);
 int efuse_background(struct fuse_mount *fm, struct fuse_args *args, gfp_t gfp_flags);
 void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup);
 void efuse_notify(struct fuse_conn *fc, u32 code, u64 nodeid, u64 child, const struct qstr *name);
+
+/* An open file of the inode is about to have no more use for its backing file, which it may have read. */
+static inline void efuse_backing_unused(struct fuse_inode *fi)
+{
+	struct fuse_conn *fc = get_fuse_conn(&fi->inode);
+
+	if (efuse_hooked(fc) && fuse_inode_backing(fi))
+		efuse_notify(fc, EFUSE_BACKING_UNUSED - EFUSE_NOTIFY, fi->nodeid, 0, NULL);
+}
+
 void efuse_lookup_forget(struct fuse_chan *fch, struct fuse_forget_link *forget, u64 nodeid, struct fuse_args *args);
 void efuse_lookup_end(struct fuse_args *args, struct inode *inode);
 

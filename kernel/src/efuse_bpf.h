@@ -21,6 +21,7 @@
 
 /* Notifications are shown to begin as opcodes from here on, by their enum fuse_notify_code. */
 #define EFUSE_NOTIFY 0x10000
+#define EFUSE_BACKING_UNUSED (EFUSE_NOTIFY + 0x100)
 
 /* Bytes that bpf_efuse_read_around() may ask the server for. */
 #define EFUSE_READ_AROUND SZ_256K

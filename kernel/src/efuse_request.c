@@ -10,6 +10,7 @@
  */
 #include <linux/slab.h>
 #include <linux/srcu.h>
+#include <linux/uaccess.h>
 #include "dev.h"
 #include "fuse_dev_i.h"
 #include "efuse_i.h"
@@ -285,6 +286,12 @@ static noinline bool efuse_answered(struct efuse_call *call, enum efuse_hook hoo
 	return false;
 }
 
+/* Is this for the page cache? Its folios, or the mapping, are locked then, which page faults lock, too. */
+static __always_inline bool efuse_fills_cache(const struct fuse_args *args)
+{
+	return (args->out_pages || args->in_pages) && !args->user_pages;
+}
+
 /*
  * Asks the request's hook.
  *
@@ -293,11 +300,18 @@ static noinline bool efuse_answered(struct efuse_call *call, enum efuse_hook hoo
 static __always_inline bool efuse_answer(struct efuse_call *call, ssize_t *result)
 {
 	enum efuse_hook hook = efuse_hook_for(call->ctx.opcode);
+	bool no_faults;
 	int ret;
 
 	if (hook == EFUSE_NO_HOOK || call->args->efuse.flags & EFUSE_ARGS_NO_HOOK)
 		return false;
+	/* Programs that sleep may read user memory: a page fault under these locks could wait for itself. */
+	no_faults = efuse_fills_cache(call->args);
+	if (no_faults)
+		pagefault_disable();
 	ret = efuse_run_here(call, hook, 0);
+	if (no_faults)
+		pagefault_enable();
 	return (ret != EFUSE_PASS || call->replied || call->held) && efuse_answered(call, hook, ret, result);
 }
 
@@ -618,9 +632,9 @@ void efuse_forget(struct fuse_conn *fc, u64 nodeid, u64 nlookup)
 }
 
 /**
- * efuse_notify - shows begin what the server says has changed
+ * efuse_notify - shows begin what has changed without a request
  * @fc: connection
- * @code: enum fuse_notify_code
+ * @code: enum fuse_notify_code, or EFUSE_BACKING_UNUSED without EFUSE_NOTIFY
  * @nodeid: whose attributes, or entry, or 0
  * @child: nodeid that goes with the entry, or 0
  * @name: of the entry, or NULL

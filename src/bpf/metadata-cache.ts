@@ -301,7 +301,6 @@ export class MetadataCache implements Attachment {
         timed: Object.values(living).some((one) => one !== FOREVER),
         by_caller: differsByCaller(context, options.perCaller),
         exact_atime: options.exactAccessTimes ?? true,
-        passthrough: agreed(context, 'FUSE_PASSTHROUGH') ?? true,
         // Where others change the source, a directory that has gone is to be missed when it is opened.
         opendir_unasked: notShared(options) && !differsByCaller(context, options.perCaller),
         keep_data: options.keepData ?? notShared(options),

@@ -43,7 +43,7 @@ interface Fixture {
 const NO_TIMEOUTS: InProcessOptions = { type: 'efuse', entryTimeout: 0, attrTimeout: 0, negativeTimeout: 0 }
 const ONE_SECOND: InProcessOptions = { entryTimeout: 1, attrTimeout: 1, negativeTimeout: 1 }
 
-for (const program of ['check', 'changes']) {
+for (const program of ['check', 'changes', 'times']) {
   const made = await sh(`gcc -O1 -o /tmp/metadata-${program} test/kernel/guest/metadata-${program}.c`)
   if (!made.ok) t.bailout(made.errors)
 }
@@ -110,6 +110,18 @@ await test('answers', 'every change shows at once, and nothing else changes', as
     const { ok, output, errors } = await sh(`/tmp/metadata-changes ${f.at} ${f.source} ${'attrTimeout' in options ? '' : 'uncached'}`)
     t.ok(ok, `${what}: ${output}${errors}`)
     t.ok(hits(f, 'FUSE_LOOKUP') > 100, `${what}: ${hits(f, 'FUSE_LOOKUP')} look-ups were answered`)
+  }
+})
+
+await test('answers', 'times of access move with reading', async (t) => {
+  for (const [what, stack] of [['the server reads', { passthrough: false }], ['passthrough', {}]] as const) {
+    for (const coherence of ['exclusive', 'shared'] as const) {
+      // Reading data that the kernel has kept would move nothing.
+      const f = await fixture(t, { ...EXCLUSIVE, coherence, keepData: false }, ONE_SECOND, (source) => new StackFS({ source, ...stack }))
+      await sh(`echo text > ${f.at}/file`)
+      const { ok, output, errors } = await sh(`/tmp/metadata-times ${f.at}/file 1000`)
+      t.ok(ok, `${what}, ${coherence}: ${output}${errors}`)
+    }
   }
 })
 
