@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg, release, totalmem } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 const URING_SWITCH = '/sys/module/fuse/parameters/enable_uring'
 
@@ -73,6 +74,17 @@ export function busyNs(): number {
   const line = readFileSync('/proc/stat', 'latin1').split('\n')[0].split(/\s+/).slice(1).map(Number)
   const [user, nice, system, , , irq, softirq, steal] = line
   return (user + nice + system + irq + softirq + steal) * 10_000_000
+}
+
+/** Waits until the machine has little to do, as servers that have just started go on compiling: `seconds` at most. */
+export async function atRest(seconds: number): Promise<void> {
+  const end = performance.now() + seconds * 1000
+  const count = cpus().length
+  for (let busy = Infinity; busy > 0.15 && performance.now() < end;) {
+    const [work, time] = [busyNs(), performance.now()]
+    await sleep(500)
+    busy = (busyNs() - work) / ((performance.now() - time) * 1e6 * count)
+  }
 }
 
 /** The kernel's switch for FUSE over io_uring, which decides at FUSE_INIT. The former setting comes back at the end. */

@@ -12,7 +12,7 @@ import { COMMANDS, type Command } from './commands.js'
 import { countRequests } from './count.js'
 import { runFio, type FioRun } from './fio.js'
 import type { JobSettings, Load, LoadSuite } from './loads.js'
-import { busyNs, UringSwitch } from './machine.js'
+import { atRest, busyNs, UringSwitch } from './machine.js'
 import type { Counted, Decisions, Key, Measured } from './measured.js'
 import { account, cost } from './process-cost.js'
 import type { RunRecord } from './record.js'
@@ -95,6 +95,9 @@ export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting
         }
       }
     }
+    // In the lab, where a second of the guest's is little, Node's start takes half a minute.
+    const patience = where === 'lab' ? 5 : setting.seconds
+    await atRest(10 * patience)
     for (const [index, load] of wanted.entries()) {
       log(`  ${load.name} (${index + 1} of ${wanted.length})`)
       const run = runner(load, suite, setting)
@@ -113,6 +116,7 @@ export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting
           fail(load.name, one.system, error)
         }
       }
+      await atRest(patience)
       for (let round = 0; round < rounds; round++) {
         for (const one of orderOfRound(able, round)) {
           if (record.has(key(load, one.system), round)) continue
