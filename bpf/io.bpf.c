@@ -129,24 +129,8 @@ __noinline int take_block(struct io_set *set __arg_nonnull, const struct efuse_b
 			break;
 		}
 	}
-	if (found < 0) {
-		__u32 start = bpf_get_prandom_u32();
-
-#pragma unroll
-		for (int i = 0; i < IO_WAYS; i++) {
-			int way = (start + i) & (IO_WAYS - 1);
-			struct io_block *block = &set->ways[way];
-
-			if (found < 0 && !WORD(block->users)) {
-				if (!WORD(block->used))
-					found = way;
-				else
-					WORD(block->used) = 0;
-			}
-		}
-		if (found < 0)
-			found = start & (IO_WAYS - 1);
-	}
+	if (found < 0)
+		found = IO_SECOND_CHANCE(set);
 	found &= IO_WAYS - 1;
 	return __sync_val_compare_and_swap(&set->ways[found].users, 0, IO_FILLING) ? -1 : found;
 }

@@ -36,6 +36,28 @@ struct io_set {
 	struct io_block ways[IO_WAYS];
 };
 
+/*
+ * The way of a set that makes room: one that nobody uses, or has used since it was last passed over; or else any. Whoever
+ * fills it takes its users first. For structs with `users` and `used`.
+ */
+#define IO_SECOND_CHANCE(set)								\
+	({										\
+		__u32 start = bpf_get_prandom_u32();					\
+		int chosen = -1;							\
+		_Pragma("unroll")							\
+		for (int i = 0; i < IO_WAYS; i++) {					\
+			int way = (start + i) & (IO_WAYS - 1);				\
+											\
+			if (chosen >= 0 || WORD((set)->ways[way].users))		\
+				continue;						\
+			if (!WORD((set)->ways[way].used))				\
+				chosen = way;						\
+			else								\
+				WORD((set)->ways[way].used) = 0;			\
+		}									\
+		chosen < 0 ? start & (IO_WAYS - 1) : chosen;				\
+	})
+
 struct io_bytes {
 	__u8 bytes[IO_BLOCK];
 };

@@ -291,7 +291,6 @@ static __always_inline _Bool range_of(struct efuse_ctx *ctx, __s64 file_size, st
 /* A block to be filled: an empty or old one, or one that nobody has used for a while. It is ours then. */
 __noinline int take_block(struct served_set *set __arg_nonnull, __u64 nodeid, __u64 index)
 {
-	__u32 start = bpf_get_prandom_u32();
 	int found = -1;
 
 #pragma unroll
@@ -304,22 +303,8 @@ __noinline int take_block(struct served_set *set __arg_nonnull, __u64 nodeid, __
 			break;
 		}
 	}
-	if (found < 0) {
-#pragma unroll
-		for (int i = 0; i < IO_WAYS; i++) {
-			int way = (start + i) & (IO_WAYS - 1);
-			struct served_block *block = &set->ways[way];
-
-			if (found < 0 && !WORD(block->users)) {
-				if (!WORD(block->used))
-					found = way;
-				else
-					WORD(block->used) = 0;
-			}
-		}
-		if (found < 0)
-			found = start & (IO_WAYS - 1);
-	}
+	if (found < 0)
+		found = IO_SECOND_CHANCE(set);
 	found &= IO_WAYS - 1;
 	return __sync_val_compare_and_swap(&set->ways[found].users, 0, IO_FILLING) ? -1 : found;
 }

@@ -61,6 +61,8 @@ const SUBJECTS: Record<string, Subject> = {
     [`data, ${policy}`, { stackfs: { passthrough: 'hooked' }, options: { type: 'efuse' }, data: { policy } }])),
   // The kernel has no files: what the server has sent.
   'served, direct': { stackfs: { passthrough: false }, options: { type: 'efuse' }, data: { coherence: 'exclusive' }, direct: true },
+  // The same server, which is asked for everything.
+  'not served, direct': { stackfs: { passthrough: false }, options: { type: 'efuse' }, direct: true },
   'data, cached files': { stackfs: { passthrough: 'bound' }, options: { type: 'efuse' }, data: { policy: 'direct' } },
   'data, cached files, direct': { stackfs: { passthrough: 'bound' }, options: { type: 'efuse' }, data: { policy: 'direct' }, direct: true },
 }
