@@ -3,6 +3,7 @@
  * In the guest: mounts whose metadata the kernel answers. What uses them runs in processes of its own; the servers are
  * this process's.
  */
+import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -230,6 +231,22 @@ await test('answers', 'the server tells what it knows', async (t) => {
   t.equal((await sh(`ls -l ${f.at}/file | cut -d ' ' -f 5`)).output.trim(), '5')
 })
 
+/** What `efuse top` shows of a mount whose names are looked up all the time, once it shows shares. */
+async function watching(t: Test, mountpoint: string): Promise<string> {
+  const busy = spawn('bash', ['-c', 'while :; do ls -l "$1" > /dev/null; sleep 0.1; done', 'busy', mountpoint])
+  const top = spawn('script', ['-qfc', `stty cols 120 rows 30; node efuse.js top ${mountpoint}`, '/dev/null'])
+  t.teardown(() => { for (const one of [busy, top]) one.kill('SIGKILL') })
+  let screen = ''
+  top.stdout.setEncoding('utf8').on('data', (text: string) => {
+    // Without what moves the cursor and colours the text.
+    screen += text.replace(/\x1b\[[\d;?]*[A-Za-z]/g, ' ')
+  })
+  for (let tries = 0; tries < 600 && !/HITS[^]*LOOKUP[^\n]*%/.test(screen); tries++) await sleep(200)
+  top.kill()
+  busy.kill()
+  return screen
+}
+
 /** Room for eight: one set. */
 const SMALL: MetadataOptions = { entries: 8, attributes: 8, xattrs: 8, links: 8, rights: 8, opens: 8 }
 
@@ -248,6 +265,7 @@ await test('command', 'the command line: watched, and what stat and metrics tell
   const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
   const counted = /^efuse_kernel_answers_total\{operation="FUSE_LOOKUP"\} (\d+)$/m.exec(metrics)?.[1]
   t.ok(Number(counted) >= answered, `metrics: ${counted}`)
+  t.match(await watching(t, mountpoint), /LOOKUP[^\n]* [1-9]\d*%/, 'top: the share of look-ups that were answered')
   await sh(`echo longer text > ${source}/file; echo > ${source}/absent`)
   let seen = ''
   for (let tries = 0; tries < 300 && seen !== '12 1'; tries++) {
