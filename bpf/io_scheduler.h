@@ -13,8 +13,8 @@
  * *reuse*, the share of blocks that were asked for not long ago, times *trust*, the share that the cache turned out to
  * have kept of the blocks that had gone through it; or the share of hits that it had lately, if that is more.
  * Reuse is found without storing blocks, by a scale model of the cache: some blocks are watched, by their hash, one in
- * as many as the cache has room for 256 of (or the file has 128 of), and up to 256 are remembered by 16 bits each, in sets
- * of four as in the cache. The idea is that of Waldspurger's SHARDS (FAST 2015).
+ * as many as the cache has room for 256 of (or the file has 128 of; but for tiny files, one in two at most), and up to 256
+ * are remembered by 16 bits each, in sets of four as in the cache. The idea is that of Waldspurger's SHARDS (FAST 2015).
  *
  * A choice that wins round after round is probed ever more seldom; one that ceases to cost what was expected, or that is
  * not expected to be the cheaper one any more, ends its round at once.
@@ -165,7 +165,8 @@ io_inline void io_reach(struct io_file *file, const struct io_knobs *knobs, __u6
 	__u32 mask;
 
 	file->reach = block < 0xffffffff ? block : 0xffffffff;
-	mask = file->reach / 128;
+	/* of files of eight blocks and more half of them will do */
+	mask = file->reach / 128 | (file->reach >= 7);
 	mask |= mask >> 1;
 	mask |= mask >> 2;
 	mask |= mask >> 4;
