@@ -282,7 +282,8 @@ extern int bpf_efuse_reply_block(struct efuse_ctx *ctx, __u64 pos, const void *m
  *
  * bpf_efuse_read_backing() fills the answer, bpf_efuse_write_backing() takes the request's data: `offset` counts in
  * these, and in the file from the request's offset on. They return bytes. A WRITE that would have to take suid bits
- * away is the server's: -EAGAIN. bpf_efuse_read_backing_mem() reads from anywhere in the file.
+ * away is the server's: -EAGAIN. bpf_efuse_read_backing_mem() reads from anywhere in the file. What is answered without
+ * bpf_efuse_read_backing() has the time of access noted afterwards, or by bpf_efuse_accessed(), to be timed with the program.
  *
  * bpf_efuse_backing_state() tells which file it is, and its version, which changes with every change of its data,
  * whoever makes it. -EOPNOTSUPP: its file system does not count them; -EBUSY: it is mapped to be written to, which is
@@ -302,6 +303,7 @@ extern int bpf_efuse_backing_fill(struct efuse_ctx *ctx, __u64 pos, void *mem, _
 extern __s64 bpf_efuse_backing_size(struct efuse_ctx *ctx) __ksym;
 extern int bpf_efuse_read_backing(struct efuse_ctx *ctx, __u32 offset, __u32 len) __ksym;
 extern int bpf_efuse_write_backing(struct efuse_ctx *ctx, __u32 offset, __u32 len) __ksym;
+extern void bpf_efuse_accessed(struct efuse_ctx *ctx) __ksym;
 extern int bpf_efuse_read_backing_mem(struct efuse_ctx *ctx, __u64 pos, void *mem, __u32 mem__sz) __ksym;
 
 #endif

@@ -99,6 +99,16 @@ static __always_inline struct io_slot *slot_of(__u64 nodeid, const struct io_kno
 	return slot;
 }
 
+/* The request's inode is written to: so its account, if it has one, has blocks that are old. */
+static __always_inline void count_change(__u64 nodeid)
+{
+	__u32 index = io_hash(nodeid ^ seed) & slots_mask;
+	struct io_slot *slot = bpf_map_lookup_elem(&slots, &index);
+
+	if (slot && slot->nodeid == nodeid)
+		io_changed(&slot->file);
+}
+
 /* Is this the file's block `index`, as it is now, with `length` bytes at least? */
 static __always_inline _Bool is_block(const struct io_block *block, const struct efuse_backing_state *file, __u64 index,
 				      __u32 length)
@@ -330,6 +340,9 @@ int EFUSE_HOOK(io_read)
 		count->cached += passage.complete;
 		count->cached_bytes += passage.done;
 		count->misses += passage.filled + !passage.complete;
+		/* which takes its time after a write, and is a part of what the other path is timed with */
+		if (passage.complete && passage.done && policy == IO_ADAPTIVE)
+			bpf_efuse_accessed(ctx);
 	}
 	if (!passage.complete) {
 		got = bpf_efuse_read_backing(ctx, passage.done, size - passage.done);
@@ -381,6 +394,8 @@ int EFUSE_HOOK(io_write)
 	}
 	if (written < 0)
 		return written;
+	if (policy == IO_ADAPTIVE)
+		count_change(ctx->nodeid);
 	count->written++;
 	count->written_bytes += written;
 	return EFUSE_DONE;

@@ -11,7 +11,8 @@
  *
  * and p must be known before the cache is used, for a cache that is not used is not filled and has no hits. So p is
  * *reuse*, the share of blocks that were asked for not long ago, times *trust*, the share that the cache turned out to
- * have kept of the blocks that had gone through it; or the share of hits that it had lately, if that is more.
+ * have kept of the blocks that had gone through it; or the share of hits that it had lately, if that is more. A write makes
+ * all blocks of its file old, and reuse counts from then on.
  * Reuse is found without storing blocks, by a scale model of the cache: some blocks are watched, by their hash, one in
  * as many as the cache has room for 256 of (or the file has 128 of; but for tiny files, one in two at most), and up to 256
  * are remembered by 16 bits each, in sets of four as in the cache. The idea is that of Waldspurger's SHARDS (FAST 2015).
@@ -117,6 +118,8 @@ struct io_file {
 	__u32 timed;
 	__u32 mispredicted;
 	__u32 drifted;
+	/* writes to it: part of a block's hash, so that what was asked for before one is not found after it */
+	__u32 changes;
 };
 
 #define io_inline static inline __attribute__((always_inline, unused))
@@ -255,6 +258,12 @@ io_inline struct io_decision io_decide_anew(struct io_file *file, struct io_clas
 	return decision;
 }
 
+/* The file is written to: blocks asked for before are as good as never asked for. */
+io_inline void io_changed(struct io_file *file)
+{
+	file->changes++;
+}
+
 /* How the next request goes. */
 io_inline struct io_decision io_decide(struct io_file *file, const struct io_knobs *knobs, __u32 size, __u64 block)
 {
@@ -275,7 +284,7 @@ io_inline struct io_decision io_decide(struct io_file *file, const struct io_kno
 	} else {
 		decision = io_decide_anew(file, class, knobs);
 	}
-	hash = io_hash(block);
+	hash = io_hash(block ^ (__u64)file->changes << 44);
 	if (block > file->reach)
 		io_reach(file, knobs, block);
 	if (!(hash & file->mask))

@@ -99,7 +99,6 @@ static bool efuse_file_asks(struct kiocb *iocb, struct iov_iter *iter, enum efus
  */
 bool efuse_read_iter(struct kiocb *iocb, struct iov_iter *to, ssize_t *result)
 {
-	struct fuse_file *ff = iocb->ki_filp->private_data;
 	struct efuse_file_call fcall __uninitialized;
 
 	if (!efuse_file_asks(iocb, to, EFUSE_READ))
@@ -110,8 +109,7 @@ bool efuse_read_iter(struct kiocb *iocb, struct iov_iter *to, ssize_t *result)
 	if (*result > 0) {
 		iov_iter_advance(to, *result);
 		iocb->ki_pos += *result;
-		if (!fcall.call.backing_read)
-			file_accessed(fuse_file_passthrough(ff));
+		efuse_iter_accessed(&fcall.call);
 	}
 	fuse_invalidate_atime(file_inode(iocb->ki_filp));
 	return true;
@@ -190,7 +188,7 @@ ssize_t efuse_iter_read(struct efuse_call *call, u32 offset, u32 len)
 	scoped_with_creds(ff->cred)
 		ret = vfs_iter_read(ff->passthrough, &iter, &pos, 0);
 	if (ret > 0)
-		call->backing_read = true;
+		call->accessed = true;
 	return ret;
 }
 
@@ -227,6 +225,15 @@ ssize_t efuse_iter_write(struct efuse_call *call, u32 len)
 	scoped_with_creds(ff->cred)
 		ret = vfs_iter_write(ff->passthrough, &iter, &call->pos, rwf);
 	return ret;
+}
+
+/* Notes that the backing file was read, if its own read has not. */
+void efuse_iter_accessed(struct efuse_call *call)
+{
+	if (call->accessed)
+		return;
+	call->accessed = true;
+	file_accessed(fuse_file_passthrough(call->iocb->ki_filp->private_data));
 }
 
 /* The backing file of the open file that a hook is asked for. */

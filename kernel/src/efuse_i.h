@@ -101,8 +101,8 @@ struct efuse_call {
 	bool replied;
 	/* LOOKUP: args->efuse.inode is held, if only because it can't be let go of where programs run */
 	bool held;
-	/* the backing file was read, which has noted that it was accessed */
-	bool backing_read;
+	/* the backing file's time of access is noted */
+	bool accessed;
 	/* bytes of a reply of variable size that are filled in; bytes written, for WRITE */
 	u32 len;
 	/* The inode that was looked up last: programs that can't sleep run under RCU, so that it stays there. */

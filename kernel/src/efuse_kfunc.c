@@ -1017,6 +1017,21 @@ __bpf_kfunc int bpf_efuse_read_backing_mem(struct efuse_ctx *ctx, u64 pos, void 
 }
 
 /**
+ * bpf_efuse_accessed - notes the backing file's time of access, as reading it does
+ * @ctx: READ that was offered as its caller made it; of others, fs/fuse and the server do
+ *
+ * What is answered without reading the backing file has its time of access noted afterwards in any case. This is for who wants
+ * to time that, too.
+ */
+__bpf_kfunc void bpf_efuse_accessed(struct efuse_ctx *ctx)
+{
+	struct efuse_call *call = efuse_call(ctx);
+
+	if (ctx->opcode == FUSE_READ && call->iter)
+		efuse_iter_accessed(call);
+}
+
+/**
  * bpf_efuse_write_backing - writes the request's data to the bound file
  * @ctx: WRITE
  * @offset: in the data, and from the request's offset on in the file
@@ -1077,6 +1092,7 @@ BTF_ID_FLAGS(func, bpf_efuse_backing_state)
 BTF_ID_FLAGS(func, bpf_efuse_backing_fill)
 BTF_ID_FLAGS(func, bpf_efuse_read_backing, KF_SLEEPABLE)
 BTF_ID_FLAGS(func, bpf_efuse_read_backing_mem, KF_SLEEPABLE)
+BTF_ID_FLAGS(func, bpf_efuse_accessed, KF_SLEEPABLE)
 BTF_ID_FLAGS(func, bpf_efuse_write_backing, KF_SLEEPABLE)
 BTF_KFUNCS_END(efuse_kfuncs)
 
@@ -1110,6 +1126,7 @@ BTF_ID(func, bpf_efuse_backing_state)
 BTF_ID(func, bpf_efuse_backing_fill)
 BTF_ID(func, bpf_efuse_read_backing)
 BTF_ID(func, bpf_efuse_read_backing_mem)
+BTF_ID(func, bpf_efuse_accessed)
 BTF_ID(func, bpf_efuse_write_backing)
 BTF_SET_END(efuse_kfuncs_io)
 

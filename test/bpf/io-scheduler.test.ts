@@ -72,6 +72,23 @@ t.test('files that are read a few times each are not tried one by one', async (t
   t.ok(mean < 1.03 * Math.min(simulate('cache', short).mean, simulate('direct', short).mean), `${mean}, ${cached} cached`)
 })
 
+t.test('files that are written to as often as read have no blocks to be found', async (t) => {
+  // What reads cost was learned from files that nobody writes to; after a write they take longer, as they note the time of access.
+  const learning = 6000
+  const written: Partial<Load> = { changes: (random, i) => i >= learning && random() < 0.3, requests: 30_000 }
+  const costs = (i: number): Costs => i < learning ? { hit: 6600, direct: 6870, fill: 1500 }
+    : { hit: 6600, direct: i % 5 < 2 ? 9900 : 6900, fill: 3000 }
+  for (const [name, each] of [['many files', 30], ['one file', 30_000]] as const) {
+    const mixed = load((random, i) => Math.floor(random() * (i < learning ? 1024 : 16)), costs, { ...written, each })
+    const { mean, cached, mispredicted } = simulate('adaptive', mixed)
+    const direct = simulate('direct', mixed).mean
+    t.ok(mean < 1.01 * direct, `${name}: ${mean} against ${direct}, ${mispredicted} mispredicted`)
+    if (name === 'many files') t.ok(cached < 0.01, `${cached} cached`)
+  }
+  const seldom = load(within(16), costs, { requests: 30_000, changes: (_, i) => i % 1000 === 0 })
+  t.ok(simulate('adaptive', seldom).mean < 0.95 * simulate('direct', seldom).mean, 'now and then is another matter')
+})
+
 t.test('a cost that changes ends a round', async (t) => {
   const sudden = simulate('adaptive', load(within(1e9), (i) => (i < 50_000 ? DEAR : { ...DEAR, direct: 40_000 })))
   t.ok(sudden.drifted >= 1 && sudden.drifted < 20, `${sudden.drifted} times`)

@@ -12,6 +12,7 @@ const BLOCK = 4096
 interface Model {
   reset(round: number, probes: number, fixed: number, limit: number, sample: number): void
   next(): void
+  changed(): void
   decide(size: number, block: number): number
   found(size: number, was: number): void
   observe(size: number, was: number, ns: number): void
@@ -45,6 +46,8 @@ export interface Load {
   seed: number
   /** Bytes of a request; default: a block. */
   size?: number
+  /** Whether the file is written to before request `i`: all its blocks are old then. Default: never. */
+  changes?: (random: () => number, i: number) => boolean
   /** So many requests are for one file, then another begins; default: all. */
   each?: number
 }
@@ -83,6 +86,10 @@ class LruCache {
     if (this.blocks.size > this.capacity) this.blocks.delete(this.blocks.values().next().value!)
     return found
   }
+
+  clear(): void {
+    this.blocks.clear()
+  }
 }
 
 export function simulate(policy: Policy, load: Load): Outcome {
@@ -95,6 +102,10 @@ export function simulate(policy: Policy, load: Load): Outcome {
   let cached = 0
   for (let i = 0; i < requests; i++) {
     if (i > 0 && i % (load.each ?? requests) === 0) model.next()
+    if (load.changes?.(random, i)) {
+      model.changed()
+      cache.clear()
+    }
     const block = load.block(random, i)
     const { hit, direct, fill } = load.costs(i)
     const decision = model.decide(size, block)

@@ -27,6 +27,12 @@ EXPORT(next) void next(void)
 	io_begin(&file, &known, &knobs);
 }
 
+/* The file is written to. */
+EXPORT(changed) void changed(void)
+{
+	io_changed(&file);
+}
+
 /* Path, and in further bits whether it is a probe and whether it is timed. */
 EXPORT(decide) __u32 decide(__u32 size, __u32 block)
 {
