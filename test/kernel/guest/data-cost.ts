@@ -59,10 +59,9 @@ const SUBJECTS: Record<string, Subject> = {
   passthrough: { stackfs: {}, options: { type: 'fuse' } },
   ...Object.fromEntries(DATA_POLICIES.map((policy) =>
     [`data, ${policy}`, { stackfs: { passthrough: 'hooked' }, options: { type: 'efuse' }, data: { policy } }])),
-  // The kernel has no files: what the server has sent.
-  'served, direct': { stackfs: { passthrough: false }, options: { type: 'efuse' }, data: { coherence: 'exclusive' }, direct: true },
-  // The same server, which is asked for everything.
+  // The kernel has no files. First the server is asked for everything, and so has its code compiled; then what it has sent is kept.
   'not served, direct': { stackfs: { passthrough: false }, options: { type: 'efuse' }, direct: true },
+  'served, direct': { stackfs: { passthrough: false }, options: { type: 'efuse' }, data: { coherence: 'exclusive' }, direct: true },
   'data, cached files': { stackfs: { passthrough: 'bound' }, options: { type: 'efuse' }, data: { policy: 'direct' } },
   'data, cached files, direct': { stackfs: { passthrough: 'bound' }, options: { type: 'efuse' }, data: { policy: 'direct' }, direct: true },
 }
