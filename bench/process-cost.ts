@@ -43,6 +43,12 @@ export function account(pid: number): ProcessAccount | null {
   }
 }
 
+/** CPU time of this process and of the children that have ended, in steps of 10 ms: what starting and ending them took, too. */
+export function ownNs(): number {
+  const fields = afterName(readFileSync('/proc/self/stat', 'latin1'))
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) * TICK_NS
+}
+
 /** The fields of a stat line from `state` on: the name before them may contain anything. */
 function afterName(line: string): string[] {
   return line.slice(line.lastIndexOf(')') + 2).split(' ')

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /** The benchmarks' arithmetic: what becomes of measured rounds. */
+import { execFileSync } from 'node:child_process'
 import t from 'tap'
 import type { Cell } from '../bench/client.js'
-import { account, cost, type ProcessAccount } from '../bench/process-cost.js'
+import { account, cost, ownNs, type ProcessAccount } from '../bench/process-cost.js'
 import { judge, type SuiteResult } from '../bench/report.js'
 import { median, meets, orderOfRound, ratios, spread } from '../bench/statistics.js'
 import { SUITES } from '../bench/targets.js'
@@ -34,6 +35,12 @@ t.test('rounds go there and back', async (t) => {
   const variants = ['a', 'b', 'c']
   t.strictSame([0, 1, 2].map((round) => orderOfRound(variants, round).join('')), ['abc', 'cba', 'abc'])
   t.strictSame(variants, ['a', 'b', 'c'], 'what was given stays as it was')
+})
+
+t.test('what children have cost counts when they have ended', async (t) => {
+  const before = ownNs()
+  execFileSync('sh', ['-c', 'i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done'])
+  t.ok(ownNs() - before >= 50_000_000, `${(ownNs() - before) / 1e6} ms`)
 })
 
 t.test('a target is met at its very value', async (t) => {
