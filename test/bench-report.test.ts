@@ -163,6 +163,10 @@ t.test('a cause is said where the figures show it, and nowhere else', async (t) 
   t.notMatch(cause({ ext4: slower, fuse: slow, efuse: slower }, { ext4: 0, fuse: 0, efuse: 1 }).cause, /ext4's own/, 'a server has read')
   t.match(cause({ ext4: same, fuse: slow, efuse: [[350, 9e6], [350, 2e7]] }).cause,
     /p50, p99, spread: the rounds disagree, 0\.90x to 2\.00x/)
+  t.match(cause({ ext4: same, fuse: slow, efuse: [[350, 1.1e7], [350, 1.2e7]] }).cause,
+    /p50: .*plain FUSE's reads are hits in its own page cache, ours go on to that of another file, 1500000 ns farther/)
+  const serverOnly = reportOf({ ext4: slow, fuse: slow, 'efuse-server': [[350, 1.1e7]] }, { ext4: 0, fuse: 0, 'efuse-server': 0 })
+  t.match(serverOnly.verdicts[0].cause, /p50.*by the same code of the kernel \(p50 11000 us, 10000 us\)/)
   const instructions = reportOf({ ext4: slow, fuse: slow, efuse: [[90, 1.1e7]] }, { ext4: 0, fuse: 0, efuse: 0 }, 'lab').verdicts[0]
   t.match(instructions.cause, /p50, p99: neither asks its server.* 1000000 ns of instructions farther/)
 })
