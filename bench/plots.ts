@@ -221,7 +221,7 @@ function decisions(report: Report, rows: readonly Row[]): TopLevelSpec | null {
     panel: panel(report, row), round: round + 1, way, place, reads: one[name],
   }))))
   if (values.length === 0) return null
-  return facets(own, report, 3, {
+  const layers = facets(own, report, 3, {
     height: 110,
     mark: 'bar',
     encoding: {
@@ -231,6 +231,8 @@ function decisions(report: Report, rows: readonly Row[]): TopLevelSpec | null {
       color: { field: 'way', type: 'nominal', title: null, scale: { domain: WAYS.map(([way]) => way), range: WAYS.map((way) => way[2]) } },
     },
   }, values)
+  // One axis for all would stand below empty places of the last line, too.
+  return { ...layers, resolve: { axis: { x: 'independent' } } } as TopLevelSpec
 }
 
 /** Names are `RW JOBSxDEPTH PLACES CACHE`. */
@@ -251,7 +253,7 @@ function scaling(report: Report, rows: readonly Row[]): TopLevelSpec | null {
     ],
   }, values) as TopLevelSpec & { facet: { sort?: unknown } }
   delete layers.facet.sort
-  return { ...layers, resolve: { scale: { y: 'independent' } } } as TopLevelSpec
+  return { ...layers, resolve: { scale: { y: 'independent' }, axis: { x: 'independent' } } } as TopLevelSpec
 }
 
 function series(report: Report, rows: readonly Row[]): object {
