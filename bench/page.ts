@@ -73,14 +73,15 @@ function parts(report: Report, pictures: readonly Plot[]): Part[] {
     { heading: 'Where and how', level: 2 },
     { list: [
       ...runs.map((run) => `${runs.length > 1 ? `${places(run)}: ` : ''}${about(run)}`),
-      `Other work used ${foreignShare === null ? 'an unknown share' : `${(foreignShare.median * 100).toFixed(0)} % ` +
-        `(at most ${(foreignShare.max * 100).toFixed(0)} %)`} of the CPUs while the machine's own kernel was measured.`,
+      ...(report.rows.some(({ where }) => where === 'native') ? [`Other work used ${foreignShare === null ? 'an unknown share'
+        : `${(foreignShare.median * 100).toFixed(0)} % (at most ${(foreignShare.max * 100).toFixed(0)} %)`} of the CPUs while the ` +
+        "machine's own kernel was measured."] : []),
       'Each system serves a copy of the same data from one ext4, all at the same time. Every round measures each of them once, ' +
         'in alternating order. The data fit into memory and are there (warm); figures are medians of the rounds, ± half of ' +
         'what lies between the slowest and the fastest. Ratios are medians of the ratios within each round.',
       'Before anything is measured, each system reads what was there, writes, reads that back, and the directory that it ' +
         'serves is read: in every size of block, buffered and with O_DIRECT. Wrong data, and there is no report.',
-      'With O_DIRECT, ext4 and passthrough go to the disk. Servers read and write through the page cache of what they serve, ' +
+      'With O_DIRECT, ext4 and passthrough go to the disk, a RAM disk in the lab. Servers read and write through the page cache of what they serve, ' +
         'which is in memory: they may be faster than ext4 there.',
       'Names and attributes are kept by the kernel for as long as each system has it by default (libfuse\'s passthrough_hp a ' +
         'day, eFuse a second), but for the suites that say otherwise.',
@@ -148,7 +149,7 @@ function notInLab({ rows, environment }: Report): string[] {
 function about({ machine: host, settings, versions, started, guest }: Environment): string {
   const named = (all: { [name: string]: string }): string => Object.entries(all).map(([name, version]) => `${name} ${version}`).join(', ')
   return `${host.cpu}, ${host.cpus} CPUs, ${number(host.memoryBytes / 2 ** 30)} GiB; Linux ${host.kernel}; Node ${host.node}; ` +
-    `eFuse ${host.commit}; ${named(versions)}. ${guest ? `In the guest: ${named(guest)}. ` : ''}` +
+    `eFuse ${[host.commit, ...Object.keys(versions).length > 0 ? [named(versions)] : []].join('; ')}. ${guest ? `In the guest: ${named(guest)}. ` : ''}` +
     `Begun ${started.join(', gone on ')}. ${settings.rounds} rounds, ${settings.seconds} s for each load on each system in each` +
     `${guest ? `; in the guest ${settings.seconds / LAB_SHARE} s of its time` : ''}.`
 }
