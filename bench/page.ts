@@ -81,8 +81,8 @@ function parts(report: Report, pictures: readonly Plot[]): Part[] {
         'what lies between the slowest and the fastest. Ratios are medians of the ratios within each round.',
       'Before anything is measured, each system reads what was there, writes, reads that back, and the directory that it ' +
         'serves is read: in every size of block, buffered and with O_DIRECT. Wrong data, and there is no report.',
-      'With O_DIRECT, ext4 and passthrough go to the disk, a RAM disk in the lab. Servers read and write through the page cache of what they serve, ' +
-        'which is in memory: they may be faster than ext4 there.',
+      'With O_DIRECT, ext4 and passthrough go to the disk, a RAM disk in the lab. Servers read and write through the page ' +
+        'cache of what they serve, which is in memory: they may be faster than ext4 there.',
       'Names and attributes are kept by the kernel for as long as each system has it by default (libfuse\'s passthrough_hp a ' +
         'day, eFuse a second), but for the suites that say otherwise.',
       `The lab: ${runs.find(({ guest }) => guest)?.lab ?? lab}.`,
@@ -149,7 +149,8 @@ function notInLab({ rows, environment }: Report): string[] {
 function about({ machine: host, settings, versions, started, guest }: Environment): string {
   const named = (all: { [name: string]: string }): string => Object.entries(all).map(([name, version]) => `${name} ${version}`).join(', ')
   return `${host.cpu}, ${host.cpus} CPUs, ${number(host.memoryBytes / 2 ** 30)} GiB; Linux ${host.kernel}; Node ${host.node}; ` +
-    `eFuse ${[host.commit, ...Object.keys(versions).length > 0 ? [named(versions)] : []].join('; ')}. ${guest ? `In the guest: ${named(guest)}. ` : ''}` +
+    `eFuse ${[host.commit, ...Object.keys(versions).length > 0 ? [named(versions)] : []].join('; ')}. ` +
+    `${guest ? `In the guest: ${named(guest)}. ` : ''}` +
     `Begun ${started.join(', gone on ')}. ${settings.rounds} rounds, ${settings.seconds} s for each load on each system in each` +
     `${guest ? `; in the guest ${settings.seconds / LAB_SHARE} s of its time` : ''}.`
 }
