@@ -1020,8 +1020,8 @@ __bpf_kfunc int bpf_efuse_read_backing_mem(struct efuse_ctx *ctx, u64 pos, void 
  * bpf_efuse_accessed - notes the backing file's time of access, as reading it does
  * @ctx: READ that was offered as its caller made it; of others, fs/fuse and the server do
  *
- * What is answered without reading the backing file has its time of access noted afterwards in any case. This is for who wants
- * to time that, too.
+ * What is answered without reading the backing file has its time of access noted afterwards in any case. This is for
+ * who wants to time that, too.
  */
 __bpf_kfunc void bpf_efuse_accessed(struct efuse_ctx *ctx)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Attaches programs to every efuse mount of the machine as soon as it is there: `attach always`, or for as many
- * milliseconds at a time as it is told: `attach 10`. `attach 10 6` does so by six processes, each of which has a part of the
+ * milliseconds at a time as it is told: `attach 10`. `attach 10 4` does so by four processes, each of which has a part of the
  * hooks: where a detachment takes 40 ms, as in emulation, there still is one every 10. For attached.ts, which has loaded the
  * programs: descriptor 3 is their struct_ops map, from 4 on come the programs, in the order of struct efuse_ops.
  *

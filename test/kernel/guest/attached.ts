@@ -18,7 +18,7 @@ const path = (from: string): string => fileURLToPath(new URL(from, import.meta.u
 
 const object = (await BpfObject.open(path('../../../bpf/test/efuse_pass.bpf.o'))).load()
 const descriptors = [object.map('pass', { value: bytes('value', 256) }).fd, ...HOOKS.map((hook) => object.program(`pass_${hook}`).fd)]
-const parts = period === 'always' ? '1' : '6'
+const parts = period === 'always' ? '1' : '4'
 const attacher = spawn(path('programs/attach'), [period, parts], { stdio: ['pipe', 'pipe', 'inherit', ...descriptors] })
 const attacherEnds = once(attacher, 'close') as Promise<[number | null]>
 const report = text(attacher.stdout!)
