@@ -2,7 +2,7 @@
 /** One run of the client against one mount, with the server's account before and after. */
 import { execFileSync, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { busyNs, load, type Load } from './machine.js'
+import { busyNs, cpuCount, load, type Load } from './machine.js'
 import { account, cost, type ProcessAccount, type ProcessCost } from './process-cost.js'
 import type { Server } from './server.js'
 
@@ -156,10 +156,4 @@ export class Client {
     const many = counted(1 + count)
     return few === null || many === null ? null : (many - few) / count
   }
-}
-
-let cpusKnown = 0
-function cpuCount(): number {
-  cpusKnown ||= Number(execFileSync('nproc', ['--all'], { encoding: 'utf8' }))
-  return cpusKnown
 }

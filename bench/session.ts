@@ -12,7 +12,7 @@ import { COMMANDS, type Command } from './commands.js'
 import { countRequests } from './count.js'
 import { runFio, type FioRun } from './fio.js'
 import type { JobSettings, Load, LoadSuite } from './loads.js'
-import { atRest, busyNs, UringSwitch } from './machine.js'
+import { atRest, busyNs, cpuCount, UringSwitch } from './machine.js'
 import type { Counted, Decisions, Key, Measured } from './measured.js'
 import { account, cost, ownNs } from './process-cost.js'
 import type { RunRecord } from './record.js'
@@ -279,10 +279,6 @@ async function around({ server, source }: Pick<Served, 'server' | 'source'>, too
     diskReads: before.disk === null || after.disk === null ? null : (after.disk - before.disk) / operations,
     foreignShare: Math.min(1, Math.max(0, (after.busy - before.busy - known) / wall)),
   }
-}
-
-function cpuCount(): number {
-  return (readFileSync('/proc/stat', 'latin1').match(/^cpu\d/gm) ?? ['']).length
 }
 
 /** Reads that the disk of a folder has completed; null where it has none. */
