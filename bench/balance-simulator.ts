@@ -72,12 +72,13 @@ export interface Setting {
   knobs?: Partial<Costs>
   /**
    * CPUs that can run at a time, where they are emulated and take turns; default: all. Each then runs until it has nothing to
-   * do, or its slice is over.
+   * do, or its slice is over, in the middle of what it does.
    */
   cores?: number
   /**
-   * Nanoseconds; or `timers`, as QEMU does it with -icount: the CPUs share equally what is left until the next timer expires, a
-   * client's or the kernel's tick.
+   * Nanoseconds; or `timers`, as QEMU does it with -icount, on one core: it goes from the first CPU to the last, again and again,
+   * and each may use an equal part of what was left, when it began with the first, until the next timer, a client's or the
+   * kernel's tick.
    */
   slice?: number | 'timers'
   /**
@@ -110,6 +111,8 @@ export interface Outcome {
 const SLICE = 3e6
 /** Of the kernel, with 250 a second. */
 const TICK = 4e6
+/** What is left until a timer is not divided any further. */
+const SHORTEST_SLICE = 1000
 
 /** Requests that a server can have at a time, by default: it answers all that it has found together. */
 const ENTRIES = 8
@@ -118,6 +121,8 @@ interface Job {
   /** Called when it begins. @returns nanoseconds */
   length: () => number
   then: (at: number) => void
+  /** Nanoseconds that it still takes; before it has begun: undefined. */
+  left?: number
 }
 
 const CLIENT = 0
@@ -213,8 +218,9 @@ export function simulate(setting: Setting): Outcome {
     knobs.wake, knobs.remote, knobs.far, knobs.service, knobs.remote)
 
   // CPUs: one thing at a time, while they have a core, and clients and servers by turns.
-  const { slice = SLICE, turn = 0 } = setting
+  const { turn = 0 } = setting
   let cores = setting.cores ?? cpus
+  const slice = cores < cpus ? setting.slice ?? SLICE : Infinity
   const queues = Array.from({ length: cpus }, () => [new Queue(), new Queue()])
   /** With something to do. */
   const running: boolean[] = new Array<boolean>(cpus).fill(false)
@@ -225,14 +231,28 @@ export function simulate(setting: Setting): Outcome {
   const waiting: number[] = []
   /** When clients' pauses end. */
   const pauses = new Set<number>()
-  const sliceFrom = (at: number): number => {
-    if (slice !== 'timers') return slice
+  /** What each CPU may use until all have had their turn. */
+  let budget = 0
+  const beginPass = (at: number): void => {
+    if (slice !== 'timers') {
+      budget = slice
+      return
+    }
     let timer = (Math.floor(at / TICK) + 1) * TICK
     for (const end of pauses) if (end > at && end < timer) timer = end
-    return (timer - at) / cpus
+    budget = Math.max(SHORTEST_SLICE, (timer - at) / cpus)
+  }
+  /** @returns whose turn it is after a CPU's, of those that wait */
+  const following = (cpu: number, at: number): number | undefined => {
+    if (slice !== 'timers') return waiting.shift()
+    waiting.sort((a, b) => a - b)
+    const index = waiting.findIndex((other) => other > cpu)
+    if (index >= 0) return waiting.splice(index, 1)[0]
+    beginPass(at)
+    return waiting.shift()
   }
   const run = (cpu: number, at: number): void => {
-    until[cpu] = at + sliceFrom(at)
+    until[cpu] = at + budget
     next(cpu, at)
   }
   const next = (cpu: number, at: number): void => {
@@ -240,7 +260,10 @@ export function simulate(setting: Setting): Outcome {
     const other = queues[cpu][1 - holder[cpu]]
     const busy = running[cpu] = queue.jobs.length + other.jobs.length > 0
     // Nobody waits for the CPU's core: another slice begins.
-    if (waiting.length === 0 && at >= until[cpu]) until[cpu] = at + sliceFrom(at)
+    if (waiting.length === 0 && at >= until[cpu]) {
+      beginPass(at)
+      until[cpu] = at + budget
+    }
     if (busy && (waiting.length === 0 || at < until[cpu])) {
       const over = at >= since[cpu] + turn && other.used < queue.used
       if (queue.jobs.length === 0 || (over && other.jobs.length > 0)) {
@@ -249,18 +272,20 @@ export function simulate(setting: Setting): Outcome {
         since[cpu] = at
       }
       const job = queue.jobs.shift()!
-      const length = job.length()
-      queue.used += length
-      agenda.add(at + length, (end) => {
-        job.then(end)
+      if (job.left === undefined) queue.used += job.left = job.length()
+      const runs = Math.min(job.left, until[cpu] - at)
+      job.left -= runs
+      agenda.add(at + runs, (end) => {
+        if (job.left === 0) job.then(end)
+        else queue.jobs.unshift(job)
         next(cpu, end)
       })
       return
     }
     if (busy) waiting.push(cpu)
-    const following = waiting.shift()
-    if (following === undefined) cores++
-    else run(following, at)
+    const successor = following(cpu, at)
+    if (successor === undefined) cores++
+    else run(successor, at)
   }
   const ask = (cpu: number, who: typeof CLIENT | typeof SERVER, at: number, length: Job['length'], then: Job['then']): void => {
     const queue = queues[cpu][who]
@@ -274,6 +299,7 @@ export function simulate(setting: Setting): Outcome {
       return
     }
     cores--
+    beginPass(at)
     run(cpu, at)
   }
 
@@ -372,10 +398,26 @@ export function simulate(setting: Setting): Outcome {
 }
 
 /** One CPU reads deeply and asynchronously, the others lightly and one by one. */
-export function skewed(cpus: number): Client[] {
+export function skewed(cpus: number, think = 50_000): Client[] {
   return Array.from({ length: cpus }, (_, cpu): Client => cpu === 0
     ? { cpu, depth: 32, background: true, think: 0 }
-    : { cpu, depth: 1, background: false, think: 50_000 })
+    : { cpu, depth: 1, background: false, think })
+}
+
+/** What is measured in a guest in instruction-time, nanoseconds: of a read, and a thread's slice. */
+export interface Emulated {
+  caller: number
+  service: number
+  turn: number
+}
+
+/** Such a guest: all its CPUs share a core, none is farther from another. The policy takes for the costs what it does there. */
+export function emulated({ caller, service, turn }: Emulated): Pick<Setting, 'cores' | 'slice' | 'turn' | 'costs' | 'knobs'> {
+  const scale = caller / (COSTS.submit + COSTS.complete)
+  return {
+    cores: 1, slice: 'timers', turn, knobs: COSTS,
+    costs: { service, submit: scale * COSTS.submit, complete: scale * COSTS.complete, remote: 0, far: 0 },
+  }
 }
 
 /** All CPUs alike. */

@@ -6,7 +6,7 @@ import { RING_WORDS, RingWord } from '../../src/bpf/ring-states.js'
 import { nodeSize } from '../../src/bpf/balance.js'
 import { parseCpuList } from '../../src/rings/uring.js'
 import { objectPath, unavailable } from './objects.js'
-import { model, POLICIES, simulate, skewed, uniform, VERDICTS, type Setting } from '../../bench/balance-simulator.js'
+import { emulated, model, POLICIES, simulate, skewed, uniform, VERDICTS, type Setting } from '../../bench/balance-simulator.js'
 
 const MILLISECOND = 1e6
 /** A thread's slice on 8 CPUs and more: sched_base_slice, linux/kernel/sched/fair.c */
@@ -80,6 +80,20 @@ for (const cpus of [16, 64, 256]) {
       `${local.background.perSecond.toFixed(0)}, ${adaptive.background.perSecond.toFixed(0)} per second`)
   })
 }
+
+t.test('8 emulated CPUs that share a core: as seen in a guest (docs/balance.md)', async (t) => {
+  const measures = { caller: 7783, service: 21_377, turn: TURN }
+  for (const seed of [1, 2, 3, 4, 5]) {
+    const { background: { own, shares }, longest } = simulate({
+      ...emulated(measures), policy: 'adaptive', cpus: 8, clients: skewed(8, MILLISECOND), seed, warm: 0,
+      duration: 3000 * (measures.caller + measures.service),
+    })
+    t.ok(Math.abs(own - 0.35) < 0.1, `${own.toFixed(2)} stay: 0.35 there`)
+    t.ok(Math.abs(Math.max(...shares.slice(1)) - 0.12) < 0.1, 'the fullest other ring')
+    t.ok(Math.abs(longest[0] - 28) < 8, `${longest[0]} wait in the reader's ring: 28 there`)
+    t.ok(Math.abs(Math.max(...longest.slice(1)) - 8) < 8, 'as many in another')
+  }
+})
 
 const SERVICE = 4000
 

@@ -12,7 +12,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { COSTS, simulate, type Client, type Costs, type Policy } from '../../../bench/balance-simulator.js'
+import { emulated, simulate, skewed, type Emulated, type Policy } from '../../../bench/balance-simulator.js'
 import type { BalanceReport } from '../../../src/bpf/balance.js'
 import { findServer } from '../../../src/mount/control.js'
 import { moduleFree, sh, sleep, until } from './hooks-support.js'
@@ -100,10 +100,7 @@ async function measured(policy: Policy): Promise<Seen> {
  */
 const TOLERATED: Seen = { own: 0.1, fullest: 0.1, most: 8, mostElsewhere: 8 }
 
-/** Nanoseconds. */
-interface Measures { costs: Costs; turn: number }
-
-async function measures(t: Test): Promise<Measures> {
+async function measures(t: Test): Promise<Emulated> {
   await client.ask('policy', { policy: 'local' })
   // The server's code is compiled while it serves, and takes longer until then.
   for (let n = 0; n < 3; n++) await load(0, READS, DEPTH)
@@ -113,19 +110,13 @@ async function measures(t: Test): Promise<Measures> {
   await works('mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug')
   const turn = Number(readFileSync('/sys/kernel/debug/sched/base_slice_ns', 'ascii'))
   t.comment(`a read takes its caller ${caller.toFixed(0)} ns, its server ${service.toFixed(0)}; a thread's slice is ${turn}`)
-  const scale = caller / (COSTS.submit + COSTS.complete)
-  return {
-    turn, costs: { ...COSTS, service, submit: scale * COSTS.submit, complete: scale * COSTS.complete, remote: 0, far: 0 },
-  }
+  return { caller, service, turn }
 }
 
-function simulated(policy: Policy, { costs, turn }: Measures, seed: number): Seen {
-  const clients = Array.from({ length: cpus }, (_, cpu): Client => cpu === 0
-    ? { cpu, depth: DEPTH, background: true, think: 0 }
-    : { cpu, depth: 1, background: false, think: THINK })
+function simulated(policy: Policy, measures: Emulated, seed: number): Seen {
   const { longest, background } = simulate({
-    policy, cpus, cores: 1, slice: 'timers', turn, clients, costs, knobs: COSTS, seed, warm: 0,
-    duration: READS * (costs.submit + costs.service + costs.complete),
+    ...emulated(measures), policy, cpus, clients: skewed(cpus, THINK), seed, warm: 0,
+    duration: READS * (measures.caller + measures.service),
   })
   return {
     own: background.own, fullest: Math.max(...background.shares.slice(1)),
