@@ -78,11 +78,18 @@ static __always_inline struct io_counts *counts_here(void)
 	return bpf_map_lookup_elem(&counts, &zero);
 }
 
+/* Where an inode's account is, or another one's that shares its place. */
+static __always_inline struct io_slot *slot_at(__u64 nodeid)
+{
+	__u32 index = io_hash(nodeid ^ seed) & slots_mask;
+
+	return bpf_map_lookup_elem(&slots, &index);
+}
+
 /* The account of the request's inode: what an other one has left there is forgotten. */
 static __always_inline struct io_slot *slot_of(__u64 nodeid, const struct io_knobs *knobs)
 {
-	__u32 index = io_hash(nodeid ^ seed) & slots_mask;
-	struct io_slot *slot = bpf_map_lookup_elem(&slots, &index);
+	struct io_slot *slot = slot_at(nodeid);
 
 	if (slot && slot->nodeid != nodeid) {
 		volatile __u64 *words = (volatile __u64 *)slot;
@@ -102,8 +109,7 @@ static __always_inline struct io_slot *slot_of(__u64 nodeid, const struct io_kno
 /* The request's inode is written to: so its account, if it has one, has blocks that are old. */
 static __always_inline void count_change(__u64 nodeid)
 {
-	__u32 index = io_hash(nodeid ^ seed) & slots_mask;
-	struct io_slot *slot = bpf_map_lookup_elem(&slots, &index);
+	struct io_slot *slot = slot_at(nodeid);
 
 	if (slot && slot->nodeid == nodeid)
 		io_changed(&slot->file);
