@@ -65,9 +65,14 @@ t.test('a report, of all that was asked for, after an interruption', async (t) =
   t.strictSame(benchMounts(), [], 'nothing stays mounted')
   const record = readFileSync(join(out, 'record.jsonl'), 'utf8').split('\n').slice(0, -1)
   t.strictSame(record.slice(0, lines.length), lines, 'what the first had measured is kept')
-  const rounds = record.map((line) => JSON.parse(line) as { round?: number; load?: string; system?: string })
-    .filter(({ round }) => round !== undefined && round >= 0).map(({ load, system, round }) => `${load} ${system} ${round}`)
+  const entries = record.map((line) => JSON.parse(line) as { round?: number; suite?: string; load?: string; system?: string })
+    .filter(({ round }) => round !== undefined && round >= 0)
+  const rounds = entries.map(({ load, system, round }) => `${load} ${system} ${round}`)
   t.equal(new Set(rounds).size, rounds.length, 'nothing is measured twice')
+  for (const suite of ['single-core', 'metadata', 'mixes']) {
+    const order = entries.filter((entry) => entry.suite === suite).map(({ round }) => round!)
+    t.strictSame(order, [...order].sort(), `${suite}: all loads have a round before any has the next`)
+  }
 
   const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Report
   const loads = ['random-read 4k buffered', 'random-read 4k direct', 'stat', 'git status', 'untar', 'webserver']

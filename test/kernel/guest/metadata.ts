@@ -405,7 +405,7 @@ await test('memory', 'memory stays within what was given, and goes', async (t) =
   await sh(`mkdir ${folder}/source; cd ${folder}/source; for d in $(seq ${folders}); do mkdir $d; (cd $d; seq ${each} | xargs touch); done`)
   const after: number[] = []
   // What the first mount makes for all later ones is not its own.
-  for (const time of ['a first time', 'once more']) {
+  for (const time of ['first', 'second', 'third', 'fourth', 'fifth']) {
     const at = `${folder}/${time}`
     mkdirSync(at)
     const mounted = await mount(new StackFS({ source: `${folder}/source`, passthrough: false }), at, {
