@@ -404,8 +404,8 @@ await test('memory', 'memory stays within what was given, and goes', async (t) =
   const folder = mkdtempSync('/var/tmp/efuse-metadata-')
   await sh(`mkdir ${folder}/source; cd ${folder}/source; for d in $(seq ${folders}); do mkdir $d; (cd $d; seq ${each} | xargs touch); done`)
   const after: number[] = []
-  // What the first mount makes for all later ones is not its own.
-  for (const time of ['first', 'second', 'third', 'fourth', 'fifth']) {
+  // What the first mounts make for all later ones is not their own.
+  for (const time of ['a first time', 'once more', 'a third time']) {
     const at = `${folder}/${time}`
     mkdirSync(at)
     const mounted = await mount(new StackFS({ source: `${folder}/source`, passthrough: false }), at, {
@@ -426,8 +426,9 @@ await test('memory', 'memory stays within what was given, and goes', async (t) =
     after.push(left)
     t.comment(`slab ${slab} KiB with ${FILES} files; the kernel's memory afterwards ${left} KiB`)
   }
-  // An inode is a KiB.
-  t.ok(after[1] - after[0] < 256 + FILES / 100, `${after[1] - after[0]} KiB more after the second time`)
+  // Slabs that are not quite empty come to some hundred KiB a time; what a file has would be more (its dentry alone: 192 bytes).
+  const more = after[2] - after[1]
+  t.ok(more < 256 + FILES / 16, `${more} KiB more after the third time than after the second`)
 })
 
 // Programs are freed some time after they were detached, and hold the module until then.
