@@ -232,12 +232,9 @@ export function simulate(setting: Setting): Outcome {
   /** When clients' pauses end. */
   const pauses = new Set<number>()
   /** What each CPU may use until all have had their turn. */
-  let budget = 0
+  let budget = slice === 'timers' ? 0 : slice
   const beginPass = (at: number): void => {
-    if (slice !== 'timers') {
-      budget = slice
-      return
-    }
+    if (slice !== 'timers') return
     let timer = (Math.floor(at / TICK) + 1) * TICK
     for (const end of pauses) if (end > at && end < timer) timer = end
     budget = Math.max(SHORTEST_SLICE, (timer - at) / cpus)

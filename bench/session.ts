@@ -56,9 +56,10 @@ type Run = (served: Served, before?: readonly string[]) => Promise<Measured>
 export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting: Setting): Promise<void> {
   const { where, record, systems, rounds, log } = setting
   const key = (load: Load, { name }: System): Key => ({ where, suite: suite.name, load: load.name, system: name })
-  const complete = (load: Load, one: System): boolean =>
-    Array.from({ length: rounds }, (_, round) => round).every((round) => record.has(key(load, one), round))
-  const wanted = loads.filter((load) => !systems.every((one) => complete(load, one)))
+  const all = Array.from({ length: rounds }, (_, round) => round)
+  const complete = (load: Load, some: readonly System[], of: readonly number[]): boolean =>
+    some.every((one) => of.every((round) => record.has(key(load, one), round)))
+  const wanted = loads.filter((load) => !complete(load, systems, all))
   if (wanted.length === 0) return
   log(`${where}, ${suite.name}: ${suite.title}`)
   const uringSwitch = new UringSwitch()
@@ -100,9 +101,9 @@ export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting
     await atRest(10 * patience)
     /** Who can do a load, and has done it once. */
     const able = new Map<Load, Served[]>()
-    for (const some of passes(where, rounds)) {
+    for (const some of passes(where, all)) {
       for (const [index, load] of wanted.entries()) {
-        if (some.every((round) => served.every(({ system }) => record.has(key(load, system), round)))) continue
+        if (complete(load, served.map(({ system }) => system), some)) continue
         log(`  ${load.name} (${index + 1} of ${wanted.length}${some.length === 1 ? `, round ${some[0] + 1} of ${rounds}` : ''})`)
         const run = runner(load, suite, setting)
         const ready: Served[] = []
@@ -150,8 +151,7 @@ export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting
  * one after another would know nothing of it, and state a spread that another run does not keep to. In the lab's time nothing of
  * that is seen, and what is done before a load takes long.
  */
-function passes(where: Where, rounds: number): number[][] {
-  const all = Array.from({ length: rounds }, (_, round) => round)
+function passes(where: Where, all: number[]): number[][] {
   return where === 'lab' ? [all] : all.map((round) => [round])
 }
 
