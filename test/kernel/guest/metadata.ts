@@ -426,9 +426,9 @@ await test('memory', 'memory stays within what was given, and goes', async (t) =
     after.push(left)
     t.comment(`slab ${slab} KiB with ${FILES} files; the kernel's memory afterwards ${left} KiB`)
   }
-  // Slabs that are not quite empty come to some hundred KiB a time; what a file has would be more (its dentry alone: 192 bytes).
-  const more = after[2] - after[1]
-  t.ok(more < 256 + FILES / 16, `${more} KiB more after the third time than after the second`)
+  // What stays of files does so every time; slabs that are not quite empty come to some hundred KiB now and then. An inode is a KiB.
+  const more = after.slice(1).map((left, time) => left - after[time])
+  t.ok(Math.min(...more) < 256 + FILES / 100, `${more.join(' and ')} KiB more after the second and the third time`)
 })
 
 // Programs are freed some time after they were detached, and hold the module until then.
