@@ -76,7 +76,7 @@ export async function runSuite(suite: LoadSuite, loads: readonly Load[], setting
         const source = join(setting.workspace, suite.name, 'source', one.name)
         mkdirSync(source, { recursive: true })
         prepare(wanted, source, setting)
-        const server = await start(one, suite, source, setting, uringSwitch)
+        const server = await start(one, suite, wanted, source, setting, uringSwitch)
         servers.push(server)
         log(`  ${one.name} serves`)
         served.push({ system: one, source, decisions: null, server })
@@ -155,8 +155,10 @@ function passes(where: Where, all: number[]): number[][] {
   return where === 'lab' ? [all] : all.map((round) => [round])
 }
 
+/** @param loads for which the source was prepared */
 async function start(
-  one: System, suite: LoadSuite, source: string, { where, workspace, cpus, rival, client }: Setting, uring: UringSwitch,
+  one: System, suite: LoadSuite, loads: readonly Load[], source: string, { where, workspace, cpus, rival, client }: Setting,
+  uring: UringSwitch,
 ): Promise<Server> {
   if (!uring.set(one.uring ?? false)) throw new Error('the kernel has no FUSE over io_uring, or it can\'t be switched on')
   const server = await Server.start({
@@ -164,7 +166,7 @@ async function start(
   }, { source, mountpoint: join(workspace, suite.name, 'mounts', one.name), rival }, cpus - 1)
   try {
     const asked = where === 'lab' ? 120_000 : 30_000
-    if (suite.loads.some(({ tool }) => tool === 'client')) client.probe(server.directory, asked)
+    if (loads.some(({ tool }) => tool === 'client')) client.probe(server.directory, asked)
     else statSync(server.directory)
   } catch (error) {
     await server.stop()

@@ -89,6 +89,16 @@ t.test('a report, of all that was asked for, after an interruption', async (t) =
   t.notMatch(page, /(src|href)="(?!#)|url\((?!#)|@import|<script/, 'that needs nothing from elsewhere')
 })
 
+t.test('loads that are left of a suite need nothing of the others', async (t) => {
+  const out = join(folder, 'left')
+  const { status, stderr } = await bench(out, [
+    '--suite', 'metadata', '--only', 'untar', '--systems', 'ext4,efuse-server', '--rounds', '1', '--seconds', '0.03',
+  ])
+  t.equal(status, 0, stderr)
+  const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Report
+  t.strictSame(report.rows.map((row) => row.system).sort(), ['efuse-server', 'ext4'])
+})
+
 t.test('a program that reads wrong data has no figures', async (t) => {
   const record = RunRecord.inMemory()
   const workspace = join(folder, 'wrong')
