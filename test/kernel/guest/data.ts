@@ -17,18 +17,19 @@ t.setTimeout(0)
 const { values } = parseArgs({
   options: {
     operations: { type: 'string', default: '1000' }, part: { type: 'string', default: 'answers' },
-    full: { type: 'boolean', default: false }, files: { type: 'string', default: '1000' },
+    full: { type: 'boolean', default: false }, files: { type: 'string', default: '1000' }, only: { type: 'string', default: '' },
   },
 })
 const OPERATIONS = Number(values.operations)
 const FILES = Number(values.files)
 const FULL = values.full
+const ONLY = new RegExp(values.only)
 /** Compiled where compilers are not emulated: lab/programs.js. */
 const PROGRAMS = '/efuse/dist/test/kernel/guest/programs'
 
-/** A test of one part: `answers`, `served`, `coherence` or `bounds`. */
+/** A test of one part: `answers`, `served`, `coherence` or `bounds`; with --only, if that fits its name. */
 async function test(part: string, name: string, body: (t: Test) => Promise<void>): Promise<void> {
-  if (part === values.part) await t.test(name, body)
+  if (part === values.part && ONLY.test(name)) await t.test(name, body)
 }
 
 interface Fixture {
