@@ -2,6 +2,7 @@
 /** The rungs of the ladder on a stock kernel: io_uring rings and passthrough, found, demanded, and ending. */
 import { promises as fs, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
 import { queueCount, queueDepth } from '../../src/rings/uring.js'
@@ -231,6 +232,30 @@ t.test('a worker that is busy with a slow request is helped out', async (t) => {
   server.kill('SIGTERM')
   t.equal(await exit(server), 0)
   t.equal(procMounts(at.mountpoint), null)
+})
+
+/** How often threads of a process have gone to sleep. */
+function sleeps(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum
+    + Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8'))![1]), 0)
+}
+
+t.test('nothing wakes the server of an idle mount', async (t) => {
+  for (const rings of ['dev', 'uring']) {
+    offerUring(t, true)
+    const at = await mounted(t, '--workers', '4', '--rings', rings)
+    await work(t, at)
+    const pid = await serverOf(at)
+    const woken: number[] = []
+    // Node still compiles, and collects garbage now and then.
+    for (let tries = 0; tries < 10 && !woken.some((times) => times <= 10); tries++) {
+      const before = sleeps(pid)
+      await sleep(2000)
+      woken.push(sleeps(pid) - before)
+    }
+    t.ok(woken.at(-1)! <= 10, `${rings}: ${woken.join(', ')} times in 2 seconds`)
+    t.equal((await efuse('umount', at.mountpoint)).status, 0)
+  }
 })
 
 t.test('passthrough: the kernel reads and writes by itself', async (t) => {
